@@ -1,0 +1,146 @@
+"""What the operator asked for: one frozen `PoolSpec` per pool, already checked and in base units (seconds, bytes)."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+RestartMode = Literal["always", "on-failure", "never"]
+LoopAction = Literal["breaker", "fatal", "alert"]
+OnFatal = Literal["unready", "exit", "ignore"]
+PauseMode = Literal["auto", "drain", "freeze"]
+SignalTarget = Literal["worker", "group", "session"]
+ReadyWhen = Literal["alive", "notify"]
+LogMode = Literal["inherit", "file"]
+
+MB = 1_000_000
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """The surroundings of a worker process. Paths are as written; `user` and `group` are names or numbers."""
+
+    env: tuple[tuple[str, str], ...] = ()
+    env_file: str | None = None
+    directory: str | None = None
+    user: str | None = None
+    group: str | None = None
+    umask: int | None = None
+    nice: int | None = None
+    rlimits: tuple[tuple[str, int], ...] = ()  # ("nofile", 4096): soft and hard limit; -1 is unlimited
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthPolicy:
+    interval: float = 1.0
+    timeout: float = 5.0
+    failure_threshold: int = 3
+    start_grace: float = 10.0  # failures of active checks are not counted before this, or before the first success
+    ready: ReadyWhen = "alive"  # what ends `starting`: being alive for start_seconds, or the worker's own READY=1
+    start_timeout: float = 60.0  # `starting` for longer than this is ended with reason start_timeout; 0 = never
+    memory_limit: int = 512 * MB  # bytes, of the whole process tree; 0 = off
+    heartbeat: float = 0.0  # armed by the worker's first WATCHDOG=1; 0 = off
+    http: str | None = None
+    tcp: str | None = None
+    exec: tuple[str, ...] = ()
+    python: str | None = None  # "module:function", called with the Worker
+    callback: bool = False  # a with_health_check function was given in Python
+
+    @property
+    def probed(self) -> bool:
+        """Whether an active check must pass once before a worker counts as ready."""
+        return bool(self.http or self.tcp or self.exec or self.python or self.callback)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    initial: float = 0.5
+    factor: float = 2.0
+    max: float = 30.0
+    jitter: float = 0.1  # a delay is lengthened by up to this share of itself
+    reset_after: float = 60.0  # a run this long clears the count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrashLoop:
+    count: int = 5
+    window: float = 300.0
+    early: float = 30.0
+    action: LoopAction = "breaker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartPolicy:
+    mode: RestartMode = "always"
+    success_codes: tuple[int, ...] = (0,)
+    start_seconds: float = 1.0
+    backoff: Backoff = field(default_factory=Backoff)
+    crash_loop: CrashLoop = field(default_factory=CrashLoop)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecyclePolicy:
+    """When a healthy worker is replaced, gracefully; 0 = never. Each limit is lowered per worker by up to `jitter`."""
+
+    max_time: float = 0.0
+    max_jobs: int = 0
+    max_memory: int = 0  # bytes
+    jitter: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopPolicy:
+    signal: str = "SIGTERM"
+    timeout: float = 30.0
+    to: SignalTarget = "worker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPolicy:
+    mode: LogMode = "inherit"
+    path: str | None = None  # {pool}, {slot} expand
+    max_size: int = 50 * MB  # bytes; 0 = never rotated
+    backups: int = 10
+    keep: int = 1000  # last lines kept in memory per worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callbacks:
+    """Which user functions wait for a say; the functions themselves live in the shell."""
+
+    on_crash: bool = False
+    on_unhealthy: bool = False
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSpec:
+    name: str
+    command: tuple[str, ...]  # {queue} {pool} {slot} {worker_id} expand at spawn
+    queues: tuple[str, ...] = ("default",)
+    workers: int = 1  # the configured count; what the pool starts with
+    max_workers: int | None = None  # with autoscaling: `workers` is the least
+    min_ready: int | None = None  # None: 1, or 0 where workers is 0
+    essential: bool = True
+    on_fatal: OnFatal = "unready"
+    launch: Launch = field(default_factory=Launch)
+    health: HealthPolicy = field(default_factory=HealthPolicy)
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
+    recycle: RecyclePolicy = field(default_factory=RecyclePolicy)
+    stop: StopPolicy = field(default_factory=StopPolicy)
+    pause: PauseMode = "auto"
+    logs: LogPolicy = field(default_factory=LogPolicy)
+    callbacks: Callbacks = field(default_factory=Callbacks)
+    crash_records: int = 50  # deaths remembered
+
+    @property
+    def queue(self) -> str:
+        """The queues as one word, in order of priority, as queue systems' command lines take them."""
+        return ",".join(self.queues)
+
+    @property
+    def least_ready(self) -> int:
+        """Workers that must be ready for the pool to be ready."""
+        return min(1, self.workers) if self.min_ready is None else self.min_ready
+
+

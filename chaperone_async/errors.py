@@ -1,0 +1,37 @@
+"""One class per cause. Messages read `cannot <do what>: <why>; <what would be valid>`."""
+
+
+class ChaperoneError(Exception):
+    """The base of every error a user may see."""
+
+
+class ConfigError(ChaperoneError):
+    """The configuration cannot be used. `problems` has one line for each thing that is wrong."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class UnknownPool(ChaperoneError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no pool named {name!r}")
+        self.name = name
+
+
+class DuplicatePool(ChaperoneError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"cannot add pool {name!r}: there is one of that name; choose another, or stop that one first")
+        self.name = name
+
+
+class ListenError(ChaperoneError):
+    """A listening address cannot be had."""
+
+
+class StopPool(Exception):  # noqa: N818  an order to the supervisor, not an error: the name is part of the interface
+    """Raised in any callback: stop this pool gracefully and mark it fatal, with the message as the reason."""
+
+    def __init__(self, reason: str = "stopped by a callback") -> None:
+        super().__init__(reason)
+        self.reason = reason

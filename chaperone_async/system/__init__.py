@@ -1,0 +1,1 @@
+"""The world: one file per outside thing, each behind a Protocol in `ports`."""

@@ -1,0 +1,147 @@
+"""What supervision asks of the world. Real ones live beside this file; tests bring scripted ones.
+
+All methods are called from the event loop. Nothing here raises for the world's failures except where it says so.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from chaperone_async.core.events import WorkerRef
+from chaperone_async.core.spec import PoolSpec, SignalTarget
+
+
+class SpawnError(Exception):
+    """A worker could not be started. The message says what and why, such as
+    `cannot run 'php': no such program on PATH` or `cannot run as user 'www': no such user`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """Exactly one of `code` and `signal` is set. `oom`: the kernel killed it for want of memory."""
+
+    code: int | None = None
+    signal: int | None = None
+    oom: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Of a worker's whole process tree, one sample. Memory in bytes, CPU in seconds since the start and in percent
+    of one core since the sample before. `state` is the main process's letter from /proc/PID/stat."""
+
+    memory: int = 0
+    peak_memory: int = 0
+    cpu_seconds: float = 0.0
+    cpu_percent: float = 0.0
+    state: str = "S"
+    processes: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What one worker has said of itself over the notify socket. Times are monotonic seconds."""
+
+    spoke: bool = False  # it sent any job event
+    heartbeat_at: float | None = None  # the last WATCHDOG=1; None: not armed
+    status: str = ""  # STATUS=
+    jobs_done: int = 0
+    jobs_failed: int = 0
+    current_job: str | None = None
+    current_job_name: str | None = None
+    current_job_since: float | None = None
+    last_job_ended_at: float | None = None
+    busy_seconds: float = 0.0  # total duration of ended jobs
+
+
+class Child(Protocol):
+    """One live process life."""
+
+    @property
+    def pid(self) -> int: ...
+
+    async def wait(self) -> ExitStatus:
+        """Until the main process has been reaped and what it left behind in its session swept."""
+
+    async def aclose(self) -> None:
+        """Kill the session and reap, if that has not happened; shielded from cancellation. Idempotent."""
+
+
+class Processes(Protocol):
+    """Spawning and signalling, and what is known of each life: output and telemetry."""
+
+    async def spawn(self, ref: WorkerRef, worker_id: str, spec: PoolSpec) -> Child:
+        """Start one worker. Raises SpawnError."""
+
+    def signal(self, ref: WorkerRef, signal: str, to: SignalTarget) -> None:
+        """Deliver a signal (a name, "SIGTERM"); nothing happens when that life is over."""
+
+    def kill(self, ref: WorkerRef) -> None:
+        """SIGKILL to the worker's whole session and every known descendant."""
+
+    def output(self, ref: WorkerRef, lines: int) -> Sequence[str]:
+        """The last lines this worker wrote, oldest first; also for a dead one until `forget`."""
+
+    def forget(self, ref: WorkerRef) -> None:
+        """Nobody will ask about this life again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyNotice:
+    ref: WorkerRef
+
+
+@dataclass(frozen=True, slots=True)
+class StoppingNotice:
+    ref: WorkerRef
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendNotice:
+    ref: WorkerRef
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobNotice:
+    """A job ended; the new telemetry is in the table."""
+
+    ref: WorkerRef
+
+
+Notice = ReadyNotice | StoppingNotice | ExtendNotice | JobNotice
+NoticeSink = Callable[[Notice], None]
+
+
+class TelemetrySource(Protocol):
+    """What workers have said: a table, and notices of what cannot wait for the next tick."""
+
+    def listen(self, pool: str, sink: NoticeSink) -> None:
+        """Notices about this pool's workers go to `sink`, at once."""
+
+    def telemetry(self, ref: WorkerRef) -> Telemetry:
+        """An empty one for a worker that has said nothing."""
+
+
+class UsageSampler(Protocol):
+    def sample(self, workers: Iterable[tuple[WorkerRef, int]]) -> Mapping[WorkerRef, Usage]:
+        """One pass over all given (ref, pid): a worker that is gone is left out. Never blocks for long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """None: the check itself could not be made, which is neither pass nor fail."""
+
+    passed: bool | None
+    detail: str = ""
+
+
+class Prober(Protocol):
+    """One active check, made ready for one pool."""
+
+    @property
+    def check(self) -> str:
+        """http, tcp, exec or python."""
+
+    async def probe(self, ref: WorkerRef, worker_id: str, pid: int) -> Verdict:
+        """One try, within the pool's health time-out. Never raises."""
