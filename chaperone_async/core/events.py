@@ -6,7 +6,6 @@ A `WorkerRef` names one incarnation: a generation is never used twice, so a fact
 from dataclasses import dataclass
 
 from chaperone_async.core.reasons import Reason
-from chaperone_async.core.spec import PoolSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,15 +191,7 @@ class ShutdownRequested:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class SpecChanged:
-    spec: PoolSpec
-    at: float
-
-
-Fact = (
-    Spawned | SpawnFailed | Exited | ReadyTold | StoppingTold | TimeExtended | LimitReached | CallbackReturned
-)
+Fact = Spawned | SpawnFailed | Exited | ReadyTold | StoppingTold | TimeExtended | LimitReached | CallbackReturned
 Request = (
     ScaleRequested
     | StartRequested
@@ -211,6 +202,5 @@ Request = (
     | ResumeRequested
     | KillRequested
     | ShutdownRequested
-    | SpecChanged
 )
 PoolEvent = Fact | HealthReported | TimePassed | Request

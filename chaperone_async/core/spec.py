@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-
 RestartMode = Literal["always", "on-failure", "never"]
 LoopAction = Literal["breaker", "fatal", "alert"]
 OnFatal = Literal["unready", "exit", "ignore"]
@@ -142,5 +141,3 @@ class PoolSpec:
     def least_ready(self) -> int:
         """Workers that must be ready for the pool to be ready."""
         return min(1, self.workers) if self.min_ready is None else self.min_ready
-
-

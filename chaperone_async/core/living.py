@@ -1,0 +1,172 @@
+"""Cells of the transition table: from nothing to a process, and while it lives."""
+
+from dataclasses import replace
+from math import inf
+
+from chaperone_async.core import health, recycle
+from chaperone_async.core.actions import Consult, Signal, Spawn
+from chaperone_async.core.commands import Begin, Checked, Freeze, Move, Release, Retire, Rules, after, tell, with_state
+from chaperone_async.core.ending import Exit, die, end_gracefully
+from chaperone_async.core.events import (
+    LimitReached,
+    ReadyTold,
+    Spawned,
+    SpawnFailed,
+    StoppingTold,
+    TimeExtended,
+    TimePassed,
+)
+from chaperone_async.core.reasons import Reason
+from chaperone_async.core.restart import FRESH
+from chaperone_async.core.states import Doom, Due, Frozen, Life, Running, Slot, Spawning, Starting, State
+
+_Served = Starting | Running | Frozen
+
+
+def spawn(_rules: Rules, slot: Slot, _state: State, begin: Begin) -> Move:
+    life = Life(begin.ref, begin.worker_id, begin.at)
+    restarts = slot.restarts + (slot.last_id is not None)
+    started = Slot(slot.index, Spawning(life), slot.history, None, restarts, begin.worker_id, slot.last_error)
+    return started, (Spawn(begin.ref, begin.worker_id),)
+
+
+def spawned(rules: Rules, slot: Slot, state: Spawning, event: Spawned) -> Move:
+    recycle_at = recycle.recycle_at(rules.spec.recycle, event.ref, rules.salt, event.at)
+    life = replace(state.life, pid=event.pid, spawned_at=event.at, recycle_at=recycle_at)
+    told = tell("worker.started", life, event.at)
+    if state.doom is not None:
+        return after(told, end_gracefully(rules, slot, life, state.doom, event.at))
+    if slot.hold is not None and slot.hold.why == "pause":
+        return with_state(slot, Frozen(life)), (told, Signal(life.ref, "SIGSTOP", "session"))
+    return after(told, _start(rules, slot, life, event.at))
+
+
+def _start(rules: Rules, slot: Slot, life: Life, at: float) -> Move:
+    timeout = rules.spec.health.start_timeout
+    alive_at = life.spawned_at + rules.spec.restart.start_seconds
+    starting = Starting(life, alive_at, at + timeout if timeout else inf)
+    return _perhaps_ready(rules, with_state(slot, starting), starting, at)
+
+
+def _perhaps_ready(rules: Rules, slot: Slot, state: Starting, at: float) -> Move:
+    """Starting ends when the worker has said so or has lived for start_seconds, and its active checks have passed."""
+    policy, life = rules.spec.health, state.life
+    alive = at >= state.alive_at
+    if alive and state.alive_at != inf:
+        slot = with_state(slot, replace(state, alive_at=inf))
+    up = life.told_ready or (policy.ready == "alive" and alive)
+    if not up or (policy.probed and not life.probed):
+        return slot, ()
+    proven_at = life.spawned_at + rules.spec.restart.crash_loop.early if slot.history.looping else inf
+    life = replace(life, ready_at=at)
+    return with_state(slot, Running(life, proven_at)), (tell("worker.ready", life, at),)
+
+
+def spawn_failed(rules: Rules, slot: Slot, state: Spawning, event: SpawnFailed) -> Move:
+    return die(rules, slot, state.life, state.doom, Exit(Reason.SPAWN_ERROR, event.error, None, None), event.at)
+
+
+def told_ready_early(_rules: Rules, slot: Slot, state: Spawning, _event: ReadyTold) -> Move:
+    return with_state(slot, replace(state, life=replace(state.life, told_ready=True))), ()
+
+
+def told_ready(rules: Rules, slot: Slot, state: Starting, event: ReadyTold) -> Move:
+    told = replace(state, life=replace(state.life, told_ready=True))
+    return _perhaps_ready(rules, with_state(slot, told), told, event.at)
+
+
+def start_extended(_rules: Rules, slot: Slot, state: Starting, event: TimeExtended) -> Move:
+    return with_state(slot, replace(state, give_up_at=max(state.give_up_at, event.at + event.seconds))), ()
+
+
+def time_while_starting(rules: Rules, slot: Slot, state: Starting, event: TimePassed) -> Move:
+    slot, actions = _perhaps_ready(rules, slot, state, event.at)
+    if isinstance(slot.state, Running) or event.at < state.give_up_at:
+        return slot, actions
+    doom = Doom(Reason.START_TIMEOUT, f"not ready {event.at - state.life.spawned_at:.1f} s after its start", fault=True)
+    return end_gracefully(rules, slot, state.life, doom, event.at)
+
+
+# While it lives
+
+
+def check_starting(rules: Rules, slot: Slot, state: Starting, event: Checked) -> Move:
+    life = _judge(rules, state.life, event)
+    if life is state.life:
+        return slot, ()
+    slot, actions = _health_changed(rules, with_state(slot, replace(state, life=life)), state.life, life, event.at)
+    if isinstance(slot.state, Starting):
+        return after(*actions, _perhaps_ready(rules, slot, slot.state, event.at))
+    return slot, actions
+
+
+def check_running(rules: Rules, slot: Slot, state: Running, event: Checked) -> Move:
+    life = _judge(rules, state.life, event)
+    if life is state.life:
+        return slot, ()
+    return _health_changed(rules, with_state(slot, replace(state, life=life)), state.life, life, event.at)
+
+
+def _judge(rules: Rules, life: Life, event: Checked) -> Life:
+    result, policy = event.result, rules.spec.health
+    failing = health.judge(policy, life.failing, result, event.at - life.spawned_at, probed=life.probed)
+    probed = life.probed or (result.passed and result.check not in health.PASSIVE)
+    if failing == life.failing and probed == life.probed:
+        return life
+    return replace(life, failing=failing, probed=probed, unhealthy=health.is_unhealthy(policy, failing))
+
+
+def _health_changed(rules: Rules, slot: Slot, before: Life, life: Life, at: float) -> Move:
+    worst = health.worst(life.failing)
+    if worst is None:
+        return slot, (tell("worker.recovered", life, at),) if before.failing else ()
+    reason, detail = health.reason_for(worst), health.describe(worst)
+    if not life.unhealthy:
+        return slot, (tell("worker.degraded", life, at, reason, detail),) if not before.failing else ()
+    told = () if before.unhealthy else (tell("worker.unhealthy", life, at, reason, detail),)
+    if rules.spec.callbacks.on_unhealthy:
+        asked = worst.count % rules.spec.health.failure_threshold == 0 and worst not in before.failing
+        return slot, (*told, Consult(life.ref, "on_unhealthy")) if asked else told
+    return after(*told, end_gracefully(rules, slot, life, Doom(reason, detail, fault=True), at))
+
+
+def stopping_told(_rules: Rules, slot: Slot, state: Starting | Running, event: StoppingTold) -> Move:
+    life = replace(state.life, leaving=True)
+    return with_state(slot, replace(state, life=life)), (tell("worker.leaving", life, event.at),)
+
+
+def limit_reached(_rules: Rules, slot: Slot, state: _Served, event: LimitReached) -> Move:
+    return _due(slot, state, Due(event.reason, event.detail), event.at)
+
+
+def retire(_rules: Rules, slot: Slot, state: _Served, event: Retire) -> Move:
+    return _due(slot, state, event.due, event.at)
+
+
+def _due(slot: Slot, state: _Served, due: Due, at: float) -> Move:
+    if state.life.due is not None:
+        return slot, ()
+    life = replace(state.life, due=due)
+    return with_state(slot, replace(state, life=life)), (tell("worker.due", life, at, due.reason, due.detail),)
+
+
+def time_while_running(rules: Rules, slot: Slot, state: Running, event: TimePassed) -> Move:
+    if event.at >= state.proven_at:
+        slot = replace(slot, state=replace(state, proven_at=inf), history=FRESH)
+        return slot, (tell("worker.proven", state.life, event.at),)
+    detail = f"served {event.at - state.life.spawned_at:.0f} s of at most {rules.spec.recycle.max_time:g} s"
+    return _due(slot, state, Due(Reason.MAX_TIME, detail), event.at)
+
+
+def freeze(_rules: Rules, slot: Slot, state: Starting | Running, event: Freeze) -> Move:
+    frozen = replace(slot, state=Frozen(state.life), hold=event.hold)
+    return frozen, (Signal(state.life.ref, "SIGSTOP", "session"), tell("worker.paused", state.life, event.at))
+
+
+def thaw(rules: Rules, slot: Slot, state: Frozen, event: Release) -> Move:
+    life, free = replace(state.life, failing=(), unhealthy=False), replace(slot, hold=None)
+    woken = (Signal(life.ref, "SIGCONT", "session"), tell("worker.resumed", life, event.at))
+    if life.ready_at is None:
+        return after(*woken, _start(rules, free, life, event.at))
+    proven_at = life.spawned_at + rules.spec.restart.crash_loop.early if slot.history.looping else inf
+    return replace(free, state=Running(life, max(proven_at, event.at))), woken

@@ -1,0 +1,97 @@
+"""The record of one pool: what is wanted, what is there, and what is going on between the two. `step` changes it."""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Literal
+
+from chaperone_async.core.slots import Lane, Slots
+from chaperone_async.core.spec import PoolSpec
+from chaperone_async.core.states import Hold, Slot
+
+PoolState = Literal["starting", "running", "degraded", "crash_loop", "paused", "stopping", "stopped", "fatal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """Open: every slot is looping and none is healthy. One canary at a time is tried; `crashes` are those its slot had
+    when it was chosen, so that a new one is noticed."""
+
+    since: float
+    canary: int | None = None
+    crashes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """`desired` workers live in slots 0..desired-1; while due workers are replaced there is one more, the `surge`.
+
+    `rolling` is the slot whose replacement is awaited before the next one goes. `hold`: the pool is stopped or paused
+    as a whole. `shutting`: the supervisor ends, nothing will be spawned again, and `kill_by` bounds every grace.
+    """
+
+    spec: PoolSpec
+    salt: int
+    desired: int
+    slots: Slots[Slot]
+    next_generation: int = 1
+    surge: int = 0
+    rolling: int | None = None
+    breaker: Breaker | None = None
+    hold: Hold | None = None
+    shutting: bool = False
+    kill_by: float = inf
+    fatal: str | None = None
+    started: bool = False  # has been ready once
+    ready: bool = False
+    stopped: bool = False  # the end of a stop has been announced
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def target(self) -> int:
+        return self.desired + self.surge
+
+    @property
+    def wanted(self) -> int:
+        """Slots that ought to have a worker now."""
+        return self.desired - self.slots.count(Lane.HELD) - self.slots.count(Lane.FINISHED)
+
+    @property
+    def least_ready(self) -> int:
+        """Workers that must be ready for the pool to be ready; those that finished as they should are not missed."""
+        return max(0, min(self.spec.least_ready, self.desired - self.slots.count(Lane.FINISHED)))
+
+    @property
+    def live(self) -> int:
+        return self.slots.count(Lane.LIVE)
+
+    @property
+    def ready_count(self) -> int:
+        return self.slots.count(Lane.READY)
+
+    @property
+    def next_deadline(self) -> float:
+        """When the pool must be given `TimePassed` at the latest; infinity: only another event can change anything."""
+        return self.slots.due
+
+    @property
+    def state(self) -> PoolState:
+        if self.fatal is not None and not self.live:
+            return "fatal"
+        if self.hold is not None:
+            if self.hold.why == "pause":
+                return "paused"
+            return "stopping" if self.live else "stopped"
+        if self.breaker is not None:
+            return "crash_loop"
+        if not self.started:
+            return "starting"
+        enough = self.ready_count >= self.desired - self.slots.count(Lane.FINISHED) - self.slots.count(Lane.HELD)
+        return "running" if self.ready and enough else "degraded"
+
+
+def new_pool(spec: PoolSpec, salt: int) -> Pool:
+    """A pool with nothing running yet: its first event fills it. `salt` should differ between supervisor lives."""
+    return Pool(spec, salt, spec.workers, Slots())

@@ -1,0 +1,142 @@
+"""What operators, callbacks and the supervisor may ask of a pool, one function each."""
+
+from collections.abc import Callable
+from typing import Any
+
+from chaperone_async.core import events as ev
+from chaperone_async.core.commands import Freeze, Halt, KillNow, Release, Retire
+from chaperone_async.core.reasons import Reason
+from chaperone_async.core.shutdown import kill_time
+from chaperone_async.core.states import LIVE, Doom, Due, Fatal, Finished, Held, Hold
+from chaperone_async.core.turn import Turn
+
+
+def scale(turn: Turn, request: ev.ScaleRequested) -> None:
+    """Slots that are no longer wanted end gracefully, the highest ones first to go."""
+    pool = turn.pool
+    workers = max(0, request.workers)
+    if workers == pool.desired:
+        return
+    turn.tell("pool.scaled", f"from {pool.desired} to {workers} workers", request.by)
+    turn.change(desired=workers)
+    release_surplus(turn, "the pool became smaller", request.by)
+    if turn.pool.rolling is not None and turn.pool.rolling >= workers:
+        turn.change(rolling=None)
+
+
+def release_surplus(turn: Turn, detail: str, by: str | None) -> None:
+    doom = Doom(Reason.SCALED_DOWN, detail, by=by)
+    for index in range(turn.pool.target, len(turn.pool.slots)):
+        turn.apply(index, Halt(doom, None, turn.at))
+
+
+def start(turn: Turn, request: ev.StartRequested) -> None:
+    """Undo stops and pauses, forget crashes, close the breaker."""
+    if request.target is None:
+        turn.tell("pool.started", by=request.by)
+    turn.change(hold=None, fatal=None, breaker=None, stopped=False)
+    for index in turn.targets(request.target):
+        turn.apply(index, Release(fresh=True, at=turn.at))
+
+
+def stop(turn: Turn, request: ev.StopRequested) -> None:
+    hold = Hold("stop", request.by, turn.at)
+    detail = request.fatal or f"stopped by {request.by}"
+    if request.target is None:
+        turn.change(hold=hold, breaker=None, rolling=None, stopped=False)
+        turn.tell("pool.stopping", detail, request.by)
+    if request.fatal is not None:
+        turn.change(fatal=request.fatal)
+        turn.tell("pool.fatal", request.fatal, request.by)
+    for index in turn.targets(request.target):
+        turn.apply(index, Halt(Doom(Reason.STOP, detail, by=request.by), hold, turn.at))
+
+
+def restart(turn: Turn, request: ev.RestartRequested) -> None:
+    doom = Doom(Reason.RESTART, f"restarted by {request.by}", by=request.by)
+    _restart(turn, request.target, "pool.restarting", request.by, Halt(doom, None, turn.at))
+
+
+def roll(turn: Turn, request: ev.RollRequested) -> None:
+    due = Due(Reason.RESTART, f"rolling restart by {request.by}")
+    _restart(turn, request.target, "pool.rolling", request.by, Retire(due, turn.at))
+
+
+def _restart(turn: Turn, target: ev.Target, kind: str, by: str, command: Halt | Retire) -> None:
+    """Running workers get `command`; slots without a process start afresh, but those stopped by hand one by one."""
+    pool = turn.pool
+    by_hand = target is None and pool.hold is None
+    if target is None:
+        turn.tell(kind, by=by)
+    turn.change(hold=None, fatal=None, breaker=None, stopped=False)
+    for index in turn.targets(target):
+        slot = turn.pool.slots[index]
+        if isinstance(slot.state, LIVE):
+            turn.apply(index, command)
+        elif not (by_hand and isinstance(slot.state, Held)):
+            turn.apply(index, Release(fresh=True, at=turn.at))
+
+
+def pause(turn: Turn, request: ev.PauseRequested) -> None:
+    """Freeze, or let the job finish and keep the slots empty. What is stopped by hand stays stopped."""
+    pool = turn.pool
+    if pool.hold is not None:
+        return
+    hold = Hold("pause", request.by, turn.at)
+    if request.target is None:
+        turn.change(hold=hold)
+        turn.tell("pool.paused", f"mode {pool.spec.pause}", request.by)
+    command: Halt | Freeze = Freeze(hold, turn.at)
+    if pool.spec.pause == "drain":
+        command = Halt(Doom(Reason.STOP, f"paused by {request.by}", by=request.by), hold, turn.at)
+    for index in turn.targets(request.target):
+        slot = turn.pool.slots[index]
+        if slot.hold is None and not isinstance(slot.state, Finished | Fatal):
+            turn.apply(index, command)
+
+
+def resume(turn: Turn, request: ev.ResumeRequested) -> None:
+    pool = turn.pool
+    if request.target is None and pool.hold is not None and pool.hold.why == "pause":
+        turn.change(hold=None)
+        turn.tell("pool.resumed", by=request.by)
+    for index in turn.targets(request.target):
+        hold = turn.pool.slots[index].hold
+        if hold is not None and hold.why == "pause":
+            turn.apply(index, Release(fresh=False, at=turn.at))
+
+
+def kill(turn: Turn, request: ev.KillRequested) -> None:
+    doom = Doom(Reason.RESTART, f"killed by {request.by}", by=request.by)
+    for index in turn.targets(request.target):
+        slot = turn.pool.slots[index]
+        if slot.live:
+            turn.apply(index, KillNow(doom, slot.hold, turn.at))
+
+
+def shut_down(turn: Turn, request: ev.ShutdownRequested) -> None:
+    """Everything ends by the deadline. Asked again with an earlier one, it hurries."""
+    first = not turn.pool.shutting
+    hold = Hold("stop", "shutdown", turn.at)
+    kill_by = min(turn.pool.kill_by, kill_time(request.deadline, turn.at))
+    turn.change(shutting=True, hold=hold, breaker=None, rolling=None, kill_by=kill_by)
+    if first:
+        turn.change(stopped=False)
+        turn.tell("pool.stopping", "the supervisor shuts down")
+    doom = Doom(Reason.STOP, "the supervisor shuts down")
+    command = KillNow if kill_by <= turn.at else Halt
+    for index in range(len(turn.pool.slots)):
+        turn.apply(index, command(doom, hold, turn.at))
+
+
+REQUESTS: dict[type, Callable[[Turn, Any], None]] = {
+    ev.ScaleRequested: scale,
+    ev.StartRequested: start,
+    ev.StopRequested: stop,
+    ev.RestartRequested: restart,
+    ev.RollRequested: roll,
+    ev.PauseRequested: pause,
+    ev.ResumeRequested: resume,
+    ev.KillRequested: kill,
+    ev.ShutdownRequested: shut_down,
+}

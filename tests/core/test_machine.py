@@ -1,0 +1,248 @@
+"""A hypothesis machine over `step`: whatever happens in whatever order, the invariants hold after every event."""
+
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from chaperone_async.core import events as ev
+from chaperone_async.core.actions import Spawn
+from chaperone_async.core.reasons import Reason
+from chaperone_async.core.slots import Lane
+from chaperone_async.core.spec import (
+    Callbacks,
+    CrashLoop,
+    HealthPolicy,
+    PoolSpec,
+    RecyclePolicy,
+    RestartPolicy,
+    StopPolicy,
+)
+from chaperone_async.core.states import Frozen, Hold, Killing, Running, Starting, Stopping
+from chaperone_async.core.step import step
+from tests.core.world import World
+
+specs = st.builds(
+    PoolSpec,
+    name=st.just("p"),
+    command=st.just(("w",)),
+    workers=st.integers(0, 4),
+    pause=st.sampled_from(["auto", "drain", "freeze"]),
+    health=st.builds(
+        HealthPolicy,
+        failure_threshold=st.integers(1, 3),
+        start_timeout=st.sampled_from([0.0, 5.0]),
+        ready=st.sampled_from(["alive", "notify"]),
+        callback=st.booleans(),
+    ),
+    restart=st.builds(
+        RestartPolicy,
+        mode=st.sampled_from(["always", "on-failure", "never"]),
+        crash_loop=st.builds(CrashLoop, count=st.integers(1, 3), action=st.sampled_from(["breaker", "fatal", "alert"])),
+    ),
+    recycle=st.builds(RecyclePolicy, max_time=st.sampled_from([0.0, 20.0])),
+    stop=st.builds(StopPolicy, timeout=st.sampled_from([0.0, 3.0, 30.0])),
+    callbacks=st.builds(Callbacks, on_crash=st.booleans(), on_unhealthy=st.booleans()),
+)
+
+
+class PoolMachine(RuleBasedStateMachine):
+    @initialize(spec=specs, salt=st.integers(0, 2**32))
+    def begin(self, spec: PoolSpec, salt: int) -> None:
+        self.world = World(spec, salt=salt)
+        self.world.begin()
+        self.past: list[ev.PoolEvent] = []
+        self.generations: set[int] = set()
+        self.checked = 0
+        self.killed_by_hand: set[ev.WorkerRef] = set()
+
+    def some_alive(self, data: Any) -> ev.WorkerRef:
+        choice: ev.WorkerRef = data.draw(st.sampled_from(sorted(self.world.alive, key=lambda r: r.generation)))
+        return choice
+
+    # What the operating system does
+
+    @precondition(lambda self: self.world.asked)
+    @rule(data=st.data())
+    def exec_succeeds(self, data: Any) -> None:
+        ref = data.draw(st.sampled_from(self.world.asked))
+        self.past.append(ev.Spawned(ref, 1, self.world.now))
+        self.world.spawned(ref)
+
+    @precondition(lambda self: self.world.asked)
+    @rule(data=st.data())
+    def exec_fails(self, data: Any) -> None:
+        self.world.spawn_failed(data.draw(st.sampled_from(self.world.asked)))
+
+    @precondition(lambda self: self.world.alive)
+    @rule(data=st.data(), how=st.sampled_from([(0, None), (1, None), (None, 9), (None, 15)]), oom=st.booleans())
+    def exits(self, data: Any, how: tuple[int | None, int | None], oom: bool) -> None:
+        ref = self.some_alive(data)
+        self.past.append(ev.Exited(ref, how[0], how[1], False, self.world.now))
+        self.world.dies(ref, *how, oom=oom and how[1] == 9)
+
+    @precondition(lambda self: self.world.alive)
+    @rule(data=st.data(), check=st.sampled_from(["process", "memory", "http", "python"]), passed=st.booleans())
+    def is_checked(self, data: Any, check: str, passed: bool) -> None:
+        ref = self.some_alive(data)
+        self.past.append(ev.HealthReported((ev.CheckResult(ref, check, passed),), self.world.now))
+        self.world.check(ref, check, passed=passed)
+
+    @precondition(lambda self: self.world.alive)
+    @rule(data=st.data(), what=st.sampled_from(["ready", "stopping", "extend", "memory", "jobs"]))
+    def says(self, data: Any, what: str) -> None:
+        ref, now = self.some_alive(data), self.world.now
+        said: dict[str, ev.PoolEvent] = {
+            "ready": ev.ReadyTold(ref, now),
+            "stopping": ev.StoppingTold(ref, now),
+            "extend": ev.TimeExtended(ref, 5.0, now),
+            "memory": ev.LimitReached(ref, Reason.MEMORY, "", now),
+            "jobs": ev.LimitReached(ref, Reason.MAX_JOBS, "", now),
+        }
+        self.past.append(said[what])
+        self.world.send(said[what])
+
+    @precondition(lambda self: self.world.consults)
+    @rule()
+    def callback_returns(self) -> None:
+        self.world.send(ev.CallbackReturned(self.world.consults.pop().ref, self.world.now))
+
+    # Time
+
+    @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 7.0, 40.0, 400.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.advance(seconds)
+
+    @precondition(lambda self: self.world.pool.next_deadline < inf)
+    @rule()
+    def time_jumps_to_the_next_deadline(self) -> None:
+        self.world.advance(max(0.0, self.world.pool.next_deadline - self.world.now))
+
+    @precondition(lambda self: self.past)
+    @rule(data=st.data())
+    def an_old_event_comes_again(self, data: Any) -> None:
+        old = data.draw(st.sampled_from(self.past))
+        ref = old.results[0].ref if isinstance(old, ev.HealthReported) else old.ref
+        slots = self.world.pool.slots
+        life = slots[ref.slot].life if ref.slot < len(slots) else None
+        stale = life is None or life.ref != ref
+        before = self.world.pool
+        self.world.pool, actions = step(before, replace(old, at=self.world.now))
+        if stale:
+            assert self.world.pool is before and not actions, "a stale event changed the pool"
+        else:
+            self.world.pool = before  # the same fact twice about a living worker is not what this rule is about
+
+    # Operators
+
+    @rule(workers=st.integers(0, 5))
+    def scale(self, workers: int) -> None:
+        self.world.send(ev.ScaleRequested(workers, self.world.now))
+
+    @rule(data=st.data(), kind=st.sampled_from([
+        ev.StartRequested, ev.StopRequested, ev.RestartRequested, ev.RollRequested,
+        ev.PauseRequested, ev.ResumeRequested, ev.KillRequested,
+    ]))  # fmt: skip
+    def asks(self, data: Any, kind: Any) -> None:
+        targets: list[ev.Target] = [None, 0, 1, *self.world.alive]
+        target = data.draw(st.sampled_from(targets))
+        if kind is ev.KillRequested:
+            self.killed_by_hand.update(self.world.alive, self.world.asked)
+        self.world.send(kind(target, self.world.now))
+
+    @rule(seconds=st.sampled_from([0.0, 2.0, 10.0]))
+    def shut_down(self, seconds: float) -> None:
+        self.world.send(ev.ShutdownRequested(self.world.now + seconds, self.world.now))
+
+    # What always holds
+
+    @invariant()
+    def a_slot_has_at_most_one_life(self) -> None:
+        slots = [ref.slot for ref in (*self.world.alive, *self.world.asked)]
+        assert len(slots) == len(set(slots))
+
+    @invariant()
+    def the_os_and_the_pool_agree_on_who_lives(self) -> None:
+        ours = {slot.life.ref for slot in self.world.pool.slots if slot.live and slot.life is not None}
+        assert ours == {*self.world.alive, *self.world.asked}
+
+    @invariant()
+    def no_generation_is_used_twice(self) -> None:
+        for _, action in self.world.log[self.checked :]:
+            if isinstance(action, Spawn):
+                assert action.ref.generation not in self.generations
+                self.generations.add(action.ref.generation)
+
+    @invariant()
+    def nothing_is_spawned_while_the_pool_is_held(self) -> None:
+        pool = self.world.pool
+        for at, action in self.world.log[self.checked :]:
+            if isinstance(action, Spawn) and pool.hold is not None:
+                assert at <= pool.hold.since, "spawned after the stop"
+        self.checked = len(self.world.log)
+
+    @invariant()
+    def what_must_end_by_itself_has_a_deadline(self) -> None:
+        for slot in self.world.pool.slots:
+            if isinstance(slot.state, Stopping | Killing):
+                assert slot.due < inf
+            if isinstance(slot.state, Starting) and self.world.spec.health.start_timeout:
+                assert slot.due < inf
+            assert slot.due >= self.world.now or slot.due == inf or slot.due == self.world.pool.next_deadline
+
+    @invariant()
+    def killed_only_after_its_grace(self) -> None:
+        policy, pool = self.world.spec.stop, self.world.pool
+        for ref, sent in self.world.signals.items():
+            names = [name for _, name in sent]
+            if "SIGKILL" in names and "SIGTERM" in names:
+                warned, killed = (next(at for at, n in sent if n == name) for name in ("SIGTERM", "SIGKILL"))
+                grace = min(policy.timeout, pool.kill_by - warned)
+                assert killed - warned >= grace - 1e-9 or ref in self.killed_by_hand
+
+    @invariant()
+    def counters_are_true(self) -> None:
+        slots = list(self.world.pool.slots)
+        count = self.world.pool.slots.count
+        assert count(Lane.LIVE) == sum(slot.live for slot in slots)
+        assert count(Lane.READY) == sum(slot.ready for slot in slots)
+        assert count(Lane.LOOPING) == sum(slot.history.looping for slot in slots)
+        assert self.world.pool.slots.due == min((slot.due for slot in slots), default=inf)
+
+    @invariant()
+    def frozen_only_on_hold(self) -> None:
+        for slot in self.world.pool.slots:
+            assert not isinstance(slot.state, Frozen) or isinstance(slot.hold, Hold)
+            assert not isinstance(slot.state, Running) or slot.hold is None
+
+    @invariant()
+    def in_a_quiet_pool_every_wanted_slot_is_cared_for(self) -> None:
+        pool = self.world.pool
+        assert pool.hold is not None or len(pool.slots) >= pool.target
+        assert pool.slots.first(Lane.VACANT) is None or (pool.slots.first(Lane.VACANT) or 0) >= pool.target
+
+    def teardown(self) -> None:
+        """From anywhere, stop and time make an end of every process."""
+        if not hasattr(self, "world"):
+            return
+        world = self.world
+        world.send(ev.ShutdownRequested(world.now + 10, world.now))
+        world.spawn_all()
+        world.advance(10)
+        for ref in list(world.alive):
+            assert any(name == "SIGKILL" for _, name in world.signals[ref]), "not killed by the deadline"
+            world.dies(ref, signal=9)
+        assert world.pool.live == 0
+        assert not world.asked, "spawned during the shutdown"
+        assert world.pool.state in {"stopped", "fatal"}
+        world.advance(1000)
+        assert not world.asked
+
+
+TestPool = PoolMachine.TestCase
+TestPool.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)

@@ -1,0 +1,117 @@
+"""A pretend operating system for the core: it performs actions as bookkeeping and hands back facts when told to."""
+
+from dataclasses import dataclass, field
+
+from chaperone_async.core import events as ev
+from chaperone_async.core.actions import Action, Announce, Consult, Kill, Signal, Spawn
+from chaperone_async.core.events import PoolEvent, WorkerRef
+from chaperone_async.core.pool import Pool, new_pool
+from chaperone_async.core.spec import PoolSpec
+from chaperone_async.core.states import Slot
+from chaperone_async.core.step import step
+
+
+@dataclass
+class World:
+    """`asked`: spawns not answered yet. `alive`: processes that exist. `log`: what was done, with its time."""
+
+    spec: PoolSpec
+    now: float = 0.0
+    salt: int = 7
+    asked: list[WorkerRef] = field(default_factory=list)
+    alive: dict[WorkerRef, int] = field(default_factory=dict)
+    signals: dict[WorkerRef, list[tuple[float, str]]] = field(default_factory=dict)
+    consults: list[Consult] = field(default_factory=list)
+    told: list[Announce] = field(default_factory=list)
+    log: list[tuple[float, Action]] = field(default_factory=list)
+    pool: Pool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pool = new_pool(self.spec, self.salt)
+
+    def send(self, event: PoolEvent) -> tuple[Action, ...]:
+        self.pool, actions = step(self.pool, event)
+        for action in actions:
+            self._perform(action)
+        return actions
+
+    def _perform(self, action: Action) -> None:
+        self.log.append((self.now, action))
+        match action:
+            case Spawn(ref=ref):
+                self.asked.append(ref)
+            case Signal(ref=ref, signal=name):
+                self.signals.setdefault(ref, []).append((self.now, name))
+            case Kill(ref=ref):
+                self.signals.setdefault(ref, []).append((self.now, "SIGKILL"))
+            case Consult():
+                self.consults.append(action)
+            case Announce():
+                self.told.append(action)
+
+    # Time
+
+    def begin(self) -> None:
+        self.send(ev.TimePassed(self.now))
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, stopping at every deadline of the pool on the way."""
+        end = self.now + seconds
+        while self.pool.next_deadline <= end:
+            self.now = max(self.now, self.pool.next_deadline)
+            self.send(ev.TimePassed(self.now))
+        self.now = end
+
+    # Facts
+
+    def spawn_all(self) -> None:
+        while self.asked:
+            self.spawned(self.asked[0])
+
+    def spawned(self, ref: WorkerRef) -> None:
+        self.asked.remove(ref)
+        self.alive[ref] = 1000 + ref.generation
+        self.send(ev.Spawned(ref, self.alive[ref], self.now))
+
+    def spawn_failed(self, ref: WorkerRef, error: str = "cannot run 'x': no such program") -> None:
+        self.asked.remove(ref)
+        self.send(ev.SpawnFailed(ref, error, self.now))
+
+    def dies(self, ref: WorkerRef, code: int | None = None, signal: int | None = None, *, oom: bool = False) -> None:
+        del self.alive[ref]
+        self.send(ev.Exited(ref, code, signal, oom, self.now))
+
+    def check(self, ref: WorkerRef, check: str, *, passed: bool, detail: str = "bad") -> None:
+        self.send(ev.HealthReported((ev.CheckResult(ref, check, passed, detail),), self.now))
+
+    # Looking
+
+    def up(self, seconds: float = 1.0) -> None:
+        """All asked for workers start and become ready."""
+        self.spawn_all()
+        self.advance(seconds)
+
+    def slot(self, index: int) -> Slot:
+        return self.pool.slots[index]
+
+    def ref(self, index: int) -> WorkerRef:
+        life = self.slot(index).life
+        assert life is not None, f"slot {index} has no worker: {self.slot(index).state}"
+        return life.ref
+
+    def states(self) -> list[str]:
+        return [type(slot.state).__name__ for slot in self.pool.slots]
+
+    def kinds(self) -> list[str]:
+        return [announce.kind for announce in self.told]
+
+    def deaths(self) -> list[str]:
+        return [str(a.death.reason) for a in self.told if a.death is not None]
+
+
+def running(spec: PoolSpec) -> World:
+    """A world whose pool is up and ready."""
+    world = World(spec)
+    world.begin()
+    world.up(spec.restart.start_seconds)
+    return world
