@@ -1,0 +1,272 @@
+"""Worker processes: spawned, signalled, killed, waited for and swept, all in one place.
+
+async with OsProcesses(outputs, sockets) as processes:   # adopts orphans, starts the janitor
+    child = await processes.spawn(ref, worker_id, spec)
+    status = await child.wait()                          # reaped, and nothing of it is left
+"""
+
+import asyncio
+import os
+import secrets
+from asyncio.subprocess import Process
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from signal import SIGKILL, Signals
+from types import TracebackType
+from typing import Protocol, Self
+
+import anyio
+
+from chaperone_async.core.events import WorkerRef
+from chaperone_async.core.expand import placeholders
+from chaperone_async.core.spec import PoolSpec, SignalTarget
+from chaperone_async.system.environment import Identity, build_environment, find_identity
+from chaperone_async.system.exits import OomLedger, exit_status, find_oom_counter
+from chaperone_async.system.janitor import TOKEN_VARIABLE
+from chaperone_async.system.janitor_link import JanitorLink
+from chaperone_async.system.kin import become_subreaper, children_are_listed, send
+from chaperone_async.system.launch import EmptyMask, apply_limits, prepare_signals, start_process, use_pidfds
+from chaperone_async.system.ports import ExitStatus, SpawnError
+from chaperone_async.system.reaper import Reaper
+from chaperone_async.system.sweep import Family, Life, Sweeper
+
+REAP_INTERVAL = 1.0  # seconds between two looks for strangers' zombies and for OOM kills
+
+
+class WorkerOutputs(Protocol):
+    """Where workers write to."""
+
+    def open(self, ref: WorkerRef, worker_id: str, spec: PoolSpec) -> int:
+        """The writing end of a new pipe, the caller's to close. Raises OSError."""
+
+    def finish(self, ref: WorkerRef) -> None:
+        """The worker is gone: read what is left, without blocking, and close. Nothing for one never opened."""
+
+    def tail(self, ref: WorkerRef, lines: int) -> Sequence[str]: ...
+
+    def forget(self, ref: WorkerRef) -> None: ...
+
+
+class WorkerSockets(Protocol):
+    """Where workers speak to."""
+
+    def open(self, ref: WorkerRef, uid: int, gid: int) -> str:
+        """The value of NOTIFY_SOCKET for a worker of this user. Raises OSError."""
+
+    def started(self, ref: WorkerRef, pid: int) -> None: ...
+
+    def ended(self, ref: WorkerRef) -> None:
+        """Nothing for one never opened."""
+
+
+class OsChild:
+    """One life, for who waits for its end."""
+
+    __slots__ = ("_life", "_owner", "_process", "_status")
+
+    def __init__(self, owner: "OsProcesses", life: Life, process: Process) -> None:
+        self._owner = owner
+        self._life = life
+        self._process = process
+        self._status: ExitStatus | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._life.pid
+
+    @property
+    def ref(self) -> WorkerRef:
+        return self._life.ref
+
+    async def wait(self) -> ExitStatus:
+        returncode = await self._process.wait()
+        if self._status is None:
+            await self._owner.sweep(self._life)
+        if self._status is None:  # another task may have waited too
+            self._status = self._owner.conclude(self._life, returncode)
+        return self._status
+
+    async def aclose(self) -> None:
+        if self._status is None:
+            with anyio.CancelScope(shield=True):
+                self._owner.kill(self._life.ref)
+                await self.wait()
+
+
+class OsProcesses:
+    """The port `Processes` on this system. `degraded` says what it cannot give, for the log at start."""
+
+    def __init__(
+        self, outputs: WorkerOutputs, sockets: WorkerSockets | None = None, *, family: Family | None = None
+    ) -> None:
+        self.family = Family() if family is None else family
+        self.token = secrets.token_hex(16)
+        self.degraded: list[str] = []
+        self._outputs = outputs
+        self._sockets = sockets
+        self._mask = EmptyMask()
+        self._janitor = JanitorLink(self.token, self.family)
+        self._sweeper = Sweeper(self.family, subreaper=False)
+        self._oom = OomLedger(None)
+        self._lives: dict[WorkerRef, Life] = {}
+        self._children: dict[WorkerRef, OsChild] = {}
+        self._closing = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            self._prepare(stack)
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(tasks.cancel_scope.cancel)
+            tasks.start_soon(self._janitor.keep)
+            tasks.start_soon(Reaper(self.family).run, REAP_INTERVAL, self._look_for_oom)
+            stack.push_async_callback(self._kill_everything)
+            self._closing = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._closing.__aexit__(kind, error, trace)
+
+    async def spawn(self, ref: WorkerRef, worker_id: str, spec: PoolSpec) -> OsChild:
+        identity = find_identity(spec.launch)
+        with anyio.CancelScope(shield=True):  # between the fork and its entry here nothing may be lost
+            try:
+                with self.family.spawning(), self._mask.held():
+                    process = await self._start(ref, worker_id, spec, identity)
+                    child = self._born(ref, worker_id, process)
+            except BaseException:
+                self._let_go(ref)
+                self._outputs.forget(ref)
+                raise
+            try:
+                apply_limits(child.pid, spec.launch)
+            except SpawnError:
+                await child.aclose()
+                self._outputs.forget(ref)
+                raise
+        if self._sockets is not None:
+            self._sockets.started(ref, child.pid)
+        return child
+
+    def signal(self, ref: WorkerRef, signal: str, to: SignalTarget) -> None:
+        number = Signals[signal]
+        life = self._lives.get(ref)
+        if life is None or not _unreaped(life.pid):
+            return
+        life.killed |= number == SIGKILL
+        match to:
+            case "worker":
+                send(life.pid, number)
+            case "group":
+                send(-life.pid, number)
+            case "session":
+                for pid in self._sweeper.session(life):
+                    send(pid, number)
+
+    def kill(self, ref: WorkerRef) -> None:
+        life = self._lives.get(ref)
+        if life is not None and _unreaped(life.pid):  # once reaped, what it left is being swept
+            life.killed = True
+            self._sweeper.kill(life)
+
+    def output(self, ref: WorkerRef, lines: int) -> Sequence[str]:
+        return self._outputs.tail(ref, lines)
+
+    def forget(self, ref: WorkerRef) -> None:
+        self._outputs.forget(ref)
+
+    async def sweep(self, life: Life) -> None:
+        """After the main process was reaped: end what it left."""
+        await self._sweeper.clear(life)
+
+    def conclude(self, life: Life, returncode: int) -> ExitStatus:
+        """Nothing of this life is left: take it off every list."""
+        if self._lives.get(life.ref) is life:
+            del self._lives[life.ref], self._children[life.ref]
+            self.family.discard(life.pid)
+            self._sweeper.gone(life)
+            self._janitor.discard(life.pid)
+            self._let_go(life.ref)
+        by_another = returncode == -SIGKILL and not life.killed
+        return exit_status(returncode, oom=by_another and self._oom.claim(asyncio.get_running_loop().time()))
+
+    async def _start(self, ref: WorkerRef, worker_id: str, spec: PoolSpec, identity: Identity) -> Process:
+        given = {
+            "CHAPERONE_POOL": spec.name,
+            "CHAPERONE_QUEUE": spec.queue,
+            "CHAPERONE_SLOT": str(ref.slot),
+            "CHAPERONE_WORKER_ID": worker_id,
+            TOKEN_VARIABLE: self.token,
+        }
+        if spec.health.heartbeat > 0:
+            given["WATCHDOG_USEC"] = str(round(spec.health.heartbeat * 1_000_000))
+        try:
+            if self._sockets is not None:
+                given["NOTIFY_SOCKET"] = self._sockets.open(ref, identity.uid, identity.gid)
+            environment = build_environment(spec.launch, identity, given)
+            output = self._outputs.open(ref, worker_id, spec)
+        except OSError as error:
+            raise SpawnError(f"cannot prepare the start of {worker_id}: {error}; raise the limit it names") from error
+        try:
+            words = placeholders(spec, ref, worker_id)
+            return await start_process(spec.command, words, spec.launch, identity, environment, output)
+        finally:
+            os.close(output)
+
+    def _born(self, ref: WorkerRef, worker_id: str, process: Process) -> OsChild:
+        life = Life(ref, worker_id, process.pid)
+        self.family.add(life.pid)
+        self._janitor.add(life.pid)
+        self._sweeper.born(life)
+        self._lives[ref] = life
+        self._children[ref] = child = OsChild(self, life, process)
+        return child
+
+    def _let_go(self, ref: WorkerRef) -> None:
+        self._outputs.finish(ref)
+        if self._sockets is not None:
+            self._sockets.ended(ref)
+
+    def _prepare(self, stack: AsyncExitStack) -> None:
+        undo_signals, prepared = prepare_signals()
+        stack.callback(undo_signals)
+        if not prepared:
+            self.degraded.append("not in the main thread: workers inherit ignored signals")
+        if not use_pidfds():
+            self.degraded.append("no pidfds: a thread waits for each worker")
+        subreaper = True
+        try:
+            stack.callback(become_subreaper())
+        except OSError as error:
+            subreaper = False
+            self.degraded.append(f"no child subreaper ({error}): what leaves a worker's session may outlive it")
+        if subreaper and not children_are_listed():
+            self.degraded.append("no /proc/PID/task/TID/children: the process table is scanned at each exit")
+        self._sweeper = Sweeper(self.family, subreaper=subreaper)
+        self._oom = OomLedger(find_oom_counter())
+        stack.callback(self._janitor.close)
+        try:
+            self._janitor.start()
+        except OSError as error:
+            self.degraded.append(f"no janitor yet ({error}): workers would outlive a killed supervisor")
+
+    def _look_for_oom(self) -> None:
+        self._oom.look(asyncio.get_running_loop().time())
+
+    async def _kill_everything(self) -> None:
+        children = list(self._children.values())
+        with anyio.CancelScope(shield=True):
+            for child in children:
+                self.kill(child.ref)
+            for child in children:
+                await child.aclose()
+
+
+def _unreaped(pid: int) -> bool:
+    """Whether the number is still that child's: a turn of the loop passes between the reaping and its being known."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True

@@ -1,0 +1,65 @@
+"""Why a program could not be started, in words. The operating system's own answer fits several causes."""
+
+import errno
+import os
+from pathlib import Path
+
+from chaperone_async.core.spec import Launch
+from chaperone_async.system.ports import SpawnError
+
+_OF_THE_SYSTEM = {
+    errno.EMFILE: "too many open files; raise the supervisor's limit (ulimit -n, LimitNOFILE=)",
+    errno.ENFILE: "too many open files on this machine; raise fs.file-max",
+    errno.EAGAIN: "no more processes may be created; raise the limit (ulimit -u, the container's pids limit)",
+    errno.ENOMEM: "out of memory; give this machine or container more, or run fewer workers",
+    errno.E2BIG: "arguments and environment are too long; shorten env or the command",
+}
+
+
+def explain(error: OSError | ValueError, program: str, launch: Launch, environment: dict[str, str]) -> SpawnError:
+    """What a failed spawn's exception means. subprocess names the directory where it fails before the exec."""
+    if isinstance(error, ValueError):
+        return SpawnError(f"cannot run {program!r}: {error}; use no zero bytes, and no = in the names of env")
+    if error.errno in _OF_THE_SYSTEM:
+        return SpawnError(f"cannot run {program!r}: {_OF_THE_SYSTEM[error.errno]}")
+    if error.errno == errno.EPERM and (launch.user or launch.group) and error.filename != program:
+        return _switch_refused(launch)
+    if launch.directory is not None and error.filename == launch.directory and error.filename != program:
+        return _directory_unusable(error, launch.directory)
+    return _program_unusable(error, program, launch.directory, environment)
+
+
+def _switch_refused(launch: Launch) -> SpawnError:
+    whom = f"user {launch.user!r}" if launch.user else f"group {launch.group!r}"
+    return SpawnError(f"cannot run as {whom}: not permitted to switch; start the supervisor as root, or leave it out")
+
+
+def _directory_unusable(error: OSError, directory: str) -> SpawnError:
+    cause = {
+        errno.ENOENT: "no such directory; create it",
+        errno.ENOTDIR: "not a directory; name one",
+        errno.EACCES: "not accessible; let the worker's user enter it",
+    }.get(error.errno or 0, f"{error.strerror}; name an existing directory")
+    return SpawnError(f"cannot start in directory {directory!r}: {cause}")
+
+
+def _program_unusable(error: OSError, program: str, directory: str | None, environment: dict[str, str]) -> SpawnError:
+    def cannot(why: str) -> SpawnError:
+        return SpawnError(f"cannot run {program!r}: {why}")
+
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        if "/" not in program:
+            if not any((Path(place) / program).exists() for place in os.get_exec_path(environment)):
+                return cannot("no such program on PATH; install it, or give its full path")
+            return cannot("the interpreter in its first line is missing; correct that line")
+        if Path(directory or ".", program).exists():
+            return cannot("the interpreter in its first line is missing; correct that line")
+        place = "" if program.startswith("/") else f" in {directory or str(Path.cwd())!r}"
+        return cannot(f"no such file{place}; correct the path")
+    if error.errno == errno.EACCES:
+        if "/" in program and Path(directory or ".", program).is_dir():
+            return cannot("it is a directory; name a program")
+        return cannot("not executable, or not reachable, for the worker's user; set its permissions (chmod +x)")
+    if error.errno == errno.ENOEXEC:
+        return cannot("exec format error; begin a script with #!, or build the program for this machine")
+    return cannot(f"{error.strerror or error}; correct the command")

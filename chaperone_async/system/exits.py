@@ -1,0 +1,97 @@
+"""What a return code means, and whether it was the kernel that killed for want of memory."""
+
+from collections import deque
+from pathlib import Path
+
+from chaperone_async.system.ports import ExitStatus
+
+CREDIT_LIFE = 3.0  # seconds; an OOM kill seen longer ago than this was not this worker's
+
+
+def exit_status(returncode: int, *, oom: bool = False) -> ExitStatus:
+    """From subprocess's convention: a negative code is a signal."""
+    return ExitStatus(signal=-returncode, oom=oom) if returncode < 0 else ExitStatus(code=returncode)
+
+
+def parse_oom_kills(text: str) -> int | None:
+    """The counter in cgroup v2's `memory.events` or v1's `memory.oom_control`; None where a kernel has none."""
+    for line in text.splitlines():
+        name, _, value = line.partition(" ")
+        if name == "oom_kill":
+            return int(value)
+    return None
+
+
+def locate_oom_counters(cgroups: str, mountinfo: str) -> list[Path]:
+    """Where the counter may be, likeliest first, from the texts of /proc/self/cgroup and /proc/self/mountinfo."""
+    paths: dict[str, str] = {}
+    for line in cgroups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        paths.update(dict.fromkeys(controllers.split(","), path))
+    found: list[Path] = []
+    for line in mountinfo.splitlines():
+        mount, _, source = line.partition(" - ")
+        root, point = (_unescape(word) for word in mount.split(" ")[3:5])
+        kind, _, options = source.split(" ", 2)
+        if kind == "cgroup" and "memory" in options.split(",") and "memory" in paths:
+            found.insert(0, _inside(point, root, paths["memory"]) / "memory.oom_control")
+        elif kind == "cgroup2" and "" in paths:
+            folder = _inside(point, root, paths[""])
+            found += [folder / "memory.events.local", folder / "memory.events"]
+    return found
+
+
+def _inside(mount_point: str, root: str, path: str) -> Path:
+    """The directory of the cgroup `path` under a mount that shows the tree from `root` down. In a container either may
+    be told from outside its namespace: then the mount itself shows the container's own cgroup."""
+    if root == "/":
+        return Path(mount_point, path.lstrip("/"))
+    if path == root or path.startswith(root + "/"):
+        return Path(mount_point, path[len(root) :].lstrip("/"))
+    return Path(mount_point)
+
+
+def _unescape(word: str) -> str:
+    return word.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
+
+
+def find_oom_counter() -> Path | None:
+    """This process's own cgroup's counter: workers are in the same cgroup. None where it cannot be read."""
+    try:
+        places = locate_oom_counters(Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text())
+    except OSError:
+        return None
+    return next((place for place in places if _read(place) is not None), None)
+
+
+def _read(counter: Path) -> int | None:
+    try:
+        return parse_oom_kills(counter.read_text())
+    except OSError:
+        return None
+
+
+class OomLedger:
+    """Attributes the kernel's OOM kills to deaths by SIGKILL: each at most once, and only while it is fresh."""
+
+    def __init__(self, counter: Path | None) -> None:
+        self._counter = counter
+        self._count = 0 if counter is None else _read(counter) or 0
+        self._unclaimed: deque[float] = deque()
+
+    def look(self, now: float) -> None:
+        """Note when the counter grew. Call it now and then, so that a kill of long ago is known as such."""
+        count = None if self._counter is None else _read(self._counter)
+        if count is not None:
+            self._unclaimed.extend([now] * (count - self._count))
+            self._count = count
+        while self._unclaimed and self._unclaimed[0] < now - CREDIT_LIFE:
+            self._unclaimed.popleft()
+
+    def claim(self, now: float) -> bool:
+        """Whether a process that has just died of SIGKILL, sent by none of us, was killed for want of memory."""
+        self.look(now)
+        if not self._unclaimed:
+            return False
+        self._unclaimed.popleft()
+        return True

@@ -1,0 +1,196 @@
+"""What a worker leaves behind is killed and reaped with it, also what has left its session.
+
+This process is a child subreaper: when a worker's main process dies, the roots of all it leaves become our own direct
+children. So one read of our children, less those we know, finds them; deaths of the same moment share the read.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from chaperone_async.core.events import WorkerRef
+from chaperone_async.system.janitor import kill, read_environ, read_stat, read_table
+from chaperone_async.system.kin import children_are_listed, descendants, own_children, process_gone, reap
+
+log = logging.getLogger(__name__)
+
+LOOK_GAP = 0.002  # seconds: in a mass crash our children are read this often at most
+SWEEP_LIMIT = 2.0  # seconds; what survives SIGKILL for longer (a dead disk) must not hold up the replacement
+
+_ID_MARK = b"\0CHAPERONE_WORKER_ID="
+
+
+class Family:
+    """The processes this one has started itself, and whose statuses are waited for: none of them is a stray."""
+
+    def __init__(self) -> None:
+        self._pids: set[int] = set()
+        self._in_flight = 0
+
+    def __contains__(self, pid: int) -> bool:
+        return pid in self._pids
+
+    def add(self, pid: int) -> None:
+        self._pids.add(pid)
+
+    def discard(self, pid: int) -> None:
+        self._pids.discard(pid)
+
+    def strangers(self, pids: list[int]) -> set[int]:
+        return set(pids) - self._pids
+
+    @contextmanager
+    def spawning(self) -> Iterator[None]:
+        """Around a spawn, until its pid has been added: meanwhile an unknown child may be the newborn."""
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+
+    @property
+    def in_flight(self) -> bool:
+        return self._in_flight > 0
+
+
+@dataclass(slots=True, eq=False)
+class Life:
+    """One worker process and what is known to come from it. Its own descendants are not listed while they have not
+    left it; `strays` are those that are our own children by now."""
+
+    ref: WorkerRef
+    worker_id: str
+    pid: int
+    killed: bool = False  # SIGKILL was sent by us
+    strays: set[int] = field(default_factory=set)
+    recorded: set[int] = field(default_factory=set)
+
+
+class Sweeper:
+    """Knows which stray belongs to which worker, and ends it with its worker."""
+
+    def __init__(self, family: Family, *, subreaper: bool) -> None:
+        self._family = family
+        self._quick = subreaper and children_are_listed()
+        self._by_pid: dict[int, Life] = {}
+        self._by_id: dict[bytes, Life] = {}
+        self._by_record: dict[int, Life] = {}
+        self._owned: dict[int, Life] = {}
+        self._unowned: set[int] = set()  # children that are no worker's: not looked at again
+        self._look: asyncio.Event | None = None
+        self._looked_at = 0.0
+
+    def born(self, life: Life) -> None:
+        self._by_pid[life.pid] = life
+        self._by_id[life.worker_id.encode()] = life
+
+    def gone(self, life: Life) -> None:
+        if self._by_pid.get(life.pid) is life:
+            del self._by_pid[life.pid]
+        self._by_id.pop(life.worker_id.encode(), None)
+        for pid in life.recorded:
+            self._by_record.pop(pid, None)
+
+    def members(self, life: Life) -> list[int]:
+        """The main process, its descendants, and the strays known of with theirs."""
+        roots = [life.pid, *life.strays]
+        return roots + [pid for root in roots for pid in descendants(root)]
+
+    def session(self, life: Life) -> list[int]:
+        """Those of the worker that are in its session: all that is in it descends from the main process."""
+        self._find()
+        return [pid for pid in self.members(life) if (stat := read_stat(pid)) and stat[1] == life.pid]
+
+    def kill(self, life: Life) -> None:
+        """SIGKILL to all members; those that are forked meanwhile fall to `clear`."""
+        if life.strays:
+            self._find()
+        for pid in self.members(life):
+            self._record(life, pid)
+            kill(pid)
+
+    async def clear(self, life: Life) -> None:
+        """After the main process was reaped: kill and reap what it left, until nothing is left."""
+        await self._find_soon()
+        if not life.strays:
+            return
+        try:
+            async with asyncio.timeout(SWEEP_LIMIT):
+                while life.strays:
+                    await self._end(life, life.strays.copy())
+                    await self._find_soon()
+        except TimeoutError:
+            log.warning("worker %s left processes that survive SIGKILL: %s", life.worker_id, sorted(life.strays))
+            self._unowned |= life.strays
+            for pid in life.strays:
+                self._owned.pop(pid, None)
+
+    async def _end(self, life: Life, strays: set[int]) -> None:
+        for root in strays:
+            for pid in (root, *descendants(root)):
+                self._record(life, pid)
+                kill(pid)
+        for pid in strays:
+            await process_gone(pid)
+            reap(pid)
+
+    def _record(self, life: Life, pid: int) -> None:
+        if pid != life.pid:
+            life.recorded.add(pid)
+            self._by_record[pid] = life
+
+    async def _find_soon(self) -> None:
+        """One `_find` for all that ask in the same moment."""
+        if self._look is None:
+            self._look = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            wait = self._looked_at + LOOK_GAP - loop.time()
+            if wait > 0:
+                loop.call_later(wait, self._find_and_tell)
+            else:
+                loop.call_soon(self._find_and_tell)
+        await self._look.wait()
+
+    def _find_and_tell(self) -> None:
+        look, self._look = self._look, None
+        self._find()
+        self._looked_at = asyncio.get_running_loop().time()
+        if look is not None:
+            look.set()
+
+    def _find(self) -> None:
+        """Give every stray to its worker. A stray of a living worker is a helper it has detached: left alone."""
+        strangers = self._family.strangers(own_children() if self._quick else self._outside_table())
+        self._unowned &= strangers
+        for pid in self._owned.keys() - strangers:  # reaped since: the number may be another's any moment
+            self._owned.pop(pid).strays.discard(pid)
+        for pid in strangers - self._unowned - self._owned.keys():
+            life = self._owner(pid)
+            if life is None:
+                self._unowned.add(pid)
+            else:
+                life.strays.add(pid)
+                self._owned[pid] = life
+
+    def _outside_table(self) -> list[int]:
+        """Without a subreaper's children: all living processes of the machine that are in a worker's session and have
+        lost their parent's line to it are its strays; one pass over the process table."""
+        table = read_table()
+        return [
+            pid
+            for pid, (parent, session, state) in table.items()
+            if state not in "ZX" and session in self._by_pid and (parent not in table or table[parent][1] != session)
+        ]
+
+    def _owner(self, pid: int) -> Life | None:
+        stat = read_stat(pid)
+        if stat is None:
+            return None
+        owner = self._by_pid.get(stat[1]) or self._by_record.get(pid)
+        if owner is None:
+            environ = read_environ(pid)
+            _, mark, rest = environ.partition(_ID_MARK)
+            owner = self._by_id.get(rest.partition(b"\0")[0]) if mark else None
+        return owner
