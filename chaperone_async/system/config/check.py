@@ -1,0 +1,69 @@
+"""Contradictions: values that are right one by one and wrong together."""
+
+from collections.abc import Iterator
+
+from chaperone_async.core.spec import MB, PoolSpec
+from chaperone_async.system.config.layers import Layer, stated
+from chaperone_async.system.config.model import HttpTable
+from chaperone_async.system.config.problems import Place, Problems
+
+Contradiction = tuple[tuple[str, ...], str]
+"""The keys that do not go together, the one to change first, and why."""
+
+
+def check_pool(spec: PoolSpec, grace: float, layers: tuple[Layer, ...], problems: Problems) -> None:
+    """Reports each at the place the value was written, but none that rests on a value already refused."""
+    own = layers[0].at
+    if not spec.command and not _refused("command", layers, problems):
+        problems.add(own / "command", 'is missing; add one such as command = "python worker.py"')
+    for keys, why in (*_counts_and_times(spec, grace), *_restarts(spec), *_limits_and_logs(spec)):
+        if not any(_refused(key, layers, problems) for key in keys):
+            problems.add(stated(layers, keys[0]) or own.below(keys[0]), why)
+
+
+def check_tls(http: HttpTable, at: Place, problems: Problems) -> None:
+    here = at.below("http.tls")
+    if http.tls is not None and not (http.tls.cert and http.tls.key) and not problems.touch(here):
+        problems.add(here, 'needs both; write tls = { cert = "server.crt", key = "server.key" }')
+
+
+def _refused(key: str, layers: tuple[Layer, ...], problems: Problems) -> bool:
+    return any(problems.touch(layer.at.below(key)) for layer in layers)
+
+
+def _counts_and_times(spec: PoolSpec, grace: float) -> Iterator[Contradiction]:
+    health, stop, started = spec.health, spec.stop.timeout, spec.restart.start_seconds
+    if spec.min_ready is not None and spec.min_ready > spec.workers:
+        why = f"{spec.min_ready} is more than workers, {spec.workers}; write at most that"
+        yield ("min_ready", "workers"), why
+    if stop > grace:
+        why = f"{stop:g} s is longer than all of shutdown.grace, {grace:g} s; write less, or raise that"
+        yield ("stop.timeout",), why
+    if 0 < health.heartbeat < health.interval:
+        why = f"{health.heartbeat:g} s is shorter than health.interval, {health.interval:g} s, which looks for it"
+        yield ("health.heartbeat", "health.interval"), f"{why}; write at least that, or 0 for none"
+    if 0 < health.start_timeout < started:
+        why = f"{health.start_timeout:g} s is shorter than restart.start_seconds, {started:g} s: no worker could start"
+        yield ("health.start_timeout", "restart.start_seconds"), f"{why}; write more, or 0 for no limit"
+
+
+def _restarts(spec: PoolSpec) -> Iterator[Contradiction]:
+    backoff, early, started = spec.restart.backoff, spec.restart.crash_loop.early, spec.restart.start_seconds
+    if backoff.initial > backoff.max:
+        why = f"{backoff.initial:g} s is longer than restart.backoff.max, {backoff.max:g} s; write at most that"
+        yield ("restart.backoff.initial", "restart.backoff.max"), why
+    if early < started:
+        why = f"{early:g} s is shorter than restart.start_seconds, {started:g} s: some failed starts would not count"
+        yield ("restart.crash_loop.early", "restart.start_seconds"), f"{why}; write at least that"
+
+
+def _limits_and_logs(spec: PoolSpec) -> Iterator[Contradiction]:
+    largest, limit = spec.recycle.max_memory, spec.health.memory_limit
+    if 0 < limit <= largest:
+        why = f"{largest / MB:g} MB is not under health.memory_limit, {limit / MB:g} MB, which would always win"
+        yield ("recycle.max_memory", "health.memory_limit"), f"{why}; write less, or raise that"
+    if spec.recycle.jitter >= 1:
+        yield ("recycle.jitter",), "1 could lower a limit to nothing; write less, such as 0.1"
+    if spec.logs.mode == "file" and not spec.logs.path:
+        why = 'is missing, and logs.mode = "file" needs it; write one such as "/var/log/{pool}.log"'
+        yield ("logs.path", "logs.mode"), why

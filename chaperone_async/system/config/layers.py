@@ -1,0 +1,63 @@
+"""Which table a value comes from: a pool's own, `[defaults]`, or another file's."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from chaperone_async.system.config.model import FileTable, PoolTable, Table
+from chaperone_async.system.config.problems import Place, Problems
+
+TableT = TypeVar("TableT", bound=Table)
+
+
+class Layer(NamedTuple):
+    at: Place
+    table: PoolTable
+
+
+def merge(over: TableT, base: TableT) -> TableT:
+    """`over` where it says something, `base` elsewhere; tables key by key."""
+    merged: dict[str, Any] = {}
+    for field in msgspec.structs.fields(over):
+        own, inherited = getattr(over, field.name), getattr(base, field.name)
+        if isinstance(own, Table) and isinstance(inherited, Table):
+            merged[field.name] = merge(own, inherited)
+        elif isinstance(own, dict) and isinstance(inherited, dict):
+            merged[field.name] = {**inherited, **own}
+        else:
+            merged[field.name] = inherited if own is None else own
+    return type(over)(**merged)
+
+
+def stated(layers: tuple[Layer, ...], key: str) -> Place | None:
+    """Where this key of a pool (such as `stop.timeout`) was written; None if it has its default."""
+    for layer in layers:
+        value: Any = layer.table
+        for part in key.split("."):
+            value = getattr(value, part, None)
+        if value is not None:
+            return layer.at.below(key)
+    return None
+
+
+def refuse_repetition(files: list[tuple[Place, FileTable]], problems: Problems) -> None:
+    """Each key, and each pool, belongs to one file: which of two would win is nothing to guess about."""
+    owners: dict[tuple[str, ...], str] = {}
+    for at, table in files:
+        for keys in _written(table):
+            if keys in owners:
+                here = Place(at.file, (*at.keys, *keys))
+                problems.add(here, f"is defined in {owners[keys]} already; keep it in one file only")
+            owners.setdefault(keys, at.file)
+
+
+def _written(table: Table) -> Iterator[tuple[str, ...]]:
+    for field in msgspec.structs.fields(table):
+        value = getattr(table, field.name)
+        if isinstance(value, Table):
+            yield from ((field.encode_name, *keys) for keys in _written(value))
+        elif isinstance(value, dict):
+            yield from ((field.encode_name, key) for key in value)
+        elif value is not None:
+            yield (field.encode_name,)

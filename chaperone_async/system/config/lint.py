@@ -1,0 +1,98 @@
+"""What `config check` warns of: a configuration that is valid, and probably not what was meant."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from chaperone_async.core.spec import Launch, PoolSpec
+from chaperone_async.system.config.load import Config
+
+_LAST_SECOND = 1.0  # workers still alive this long before the shutdown deadline are killed
+_LOOPBACK = ("127.", "localhost:", "[::1]:")
+
+
+def lint(config: Config, memory: int | None = None) -> list[str]:
+    """Warnings, one line each. `memory`: bytes there are for all pools; by default this machine's or container's."""
+    return [
+        *_lint_listeners(config),
+        *_lint_memory(config, available_memory() if memory is None else memory),
+        *(f"pools.{pool.name}.{warning}" for pool in config.pools for warning in _lint_pool(pool, config)),
+    ]
+
+
+def _lint_listeners(config: Config) -> Iterator[str]:
+    if config.token or config.users:
+        return
+    for listener in config.listen:
+        if not listener.startswith(("unix:", *_LOOPBACK)):
+            yield (
+                f"http.listen: {listener} can be reached from outside and there is no http.token: "
+                "everyone may read, and changes are refused; set a token, or listen on 127.0.0.1"
+            )
+
+
+def _lint_memory(config: Config, memory: int) -> Iterator[str]:
+    total = sum(pool.workers * pool.health.memory_limit for pool in config.pools)
+    if total > memory:
+        yield (
+            f"pools: the health.memory_limit of all workers adds up to {total / 1e6:.0f} MB, and there are "
+            f"{memory / 1e6:.0f} MB: the kernel may kill workers before a limit does; lower limits or workers"
+        )
+
+
+def _lint_pool(pool: PoolSpec, config: Config) -> Iterator[str]:
+    if pool.name in config.stated_stops and pool.stop.timeout > config.grace - _LAST_SECOND:
+        yield (
+            f"stop.timeout: {pool.stop.timeout:g} s leaves no time within shutdown.grace, {config.grace:g} s: "
+            f"workers are killed {_LAST_SECOND:g} s before its end; raise the grace, or write less"
+        )
+    yield from _lint_program(pool)
+    yield from _lint_launch(pool.launch)
+
+
+def _lint_program(pool: PoolSpec) -> Iterator[str]:
+    program, directory = pool.command[0], pool.launch.directory or "."
+    if "{" in program or "{" in directory:
+        return
+    if os.sep in program:
+        if not os.access(Path(directory) / program, os.X_OK):
+            yield f"command: {program!r} is not an executable file here"
+        return
+    from shutil import which
+
+    if which(program, path=dict(pool.launch.env).get("PATH")) is None:
+        yield f"command: there is no program {program!r} on PATH here"
+
+
+def _lint_launch(launch: Launch) -> Iterator[str]:
+    from grp import getgrnam
+    from pwd import getpwnam
+
+    for key, name, look_up in (("user", launch.user, getpwnam), ("group", launch.group, getgrnam)):
+        if name is None or name.isdigit():
+            continue
+        try:
+            look_up(name)
+        except KeyError:
+            yield f"{key}: there is no {key} {name!r} here"
+    for key, path in (("directory", launch.directory), ("env_file", launch.env_file)):
+        if path is not None and "{" not in path and not Path(path).exists():
+            yield f"{key}: there is no {path!r} here"
+
+
+def available_memory() -> int:
+    """The least of this machine's memory and what its control group (version 2) allows, in bytes."""
+    least = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        own = Path("/proc/self/cgroup").read_text().rpartition("0::/")[2].strip()
+    except OSError:  # not Linux
+        return least
+    group = Path("/sys/fs/cgroup", own)
+    for directory in (group, *group.parents):
+        try:
+            limit = (directory / "memory.max").read_text().strip()
+        except OSError:  # the root group has no limit, and a container may see no group at all
+            continue
+        if limit.isdigit():
+            least = min(least, int(limit))
+    return least

@@ -1,0 +1,166 @@
+"""Numbers as operators write them: `"1h30m"`, `"512MB"`, `5`, `"5"`. Each type reads one kind, into base units.
+
+`parse` raises ValueError with what goes on from the value: `is not a whole number; write a count such as 5`.
+"""
+
+import math
+import re
+from typing import ClassVar, Self
+
+_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION_PART = r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)\s*"
+_SIZE_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_SIZE_UNITS |= {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_MEGABYTE = 10**6
+
+
+def to_number(value: object) -> float:
+    """A number, or text that is one; NaN for all else, infinity for what is past any use. bool is no number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return math.nan
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def to_seconds(value: object) -> float:
+    """`"1h30m"`, `"500ms"`, `"2d"`, or bare seconds; NaN for what is not a duration."""
+    if isinstance(value, str) and re.fullmatch(f"(?:{_DURATION_PART})+", value):
+        return sum(float(number) * _DURATION_UNITS[unit] for number, unit in re.findall(_DURATION_PART, value))
+    return to_number(value)
+
+
+def to_bytes(value: object) -> float:
+    """`"512MB"` (10^6), `"1.5GiB"` (2^30), or bare MB; NaN for what is not a size."""
+    if isinstance(value, str) and (match := re.fullmatch(r"([0-9.]+)\s*([KMGT]?i?B)", value, re.IGNORECASE)):
+        return to_number(match[1]) * _SIZE_UNITS.get(match[2].lower(), math.nan)
+    return to_number(value) * _MEGABYTE
+
+
+class Duration(float):
+    """Seconds, zero or more."""
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        seconds = to_seconds(value)
+        if not math.isfinite(seconds):
+            raise ValueError('is not a duration; write seconds such as 30, or "500ms", "30s", "1h30m", "2d"')
+        if seconds < 0:
+            raise ValueError('is negative; write a duration such as "30s", or 0')
+        return cls(seconds)
+
+
+class PositiveDuration(Duration):
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        if to_seconds(value) == 0:
+            raise ValueError('must be longer than 0; write a duration such as "5s"')
+        return super().parse(value)
+
+
+class Stall(Duration):
+    """Accepted as 0 alone: telling a stall needs a backlog to compare with."""
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        if to_seconds(value) > 0:
+            raise ValueError('needs a backlog source, which is not supported by this version; write "0" or remove it')
+        return super().parse(value)
+
+
+class Size(int):
+    """Bytes, zero or more."""
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        size = to_bytes(value)
+        if not math.isfinite(size) or size >= 1 << 63:
+            raise ValueError('is not a size; write MB such as 512, or "800KB", "512MB", "1.5GiB"')
+        if size < 0:
+            raise ValueError('is negative; write a size such as "512MB", or 0')
+        return cls(size)
+
+
+class Count(int):
+    least: ClassVar[int] = 0
+    most: ClassVar[int] = 1_000_000
+    example: ClassVar[str] = "a count such as 5"
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        number = to_number(value)
+        if isinstance(value, float) or math.isnan(number) or (math.isfinite(number) and number % 1):
+            raise ValueError(f"is not a whole number; write {cls.example}")
+        if not cls.least <= number <= cls.most:
+            raise ValueError(f"is out of range; write a whole number from {cls.least} to {cls.most}")
+        return cls(number)
+
+
+class PositiveCount(Count):
+    least = 1
+
+
+class ExitCode(Count):
+    most = 255
+    example = "an exit code from 0 to 255"
+
+
+class Niceness(Count):
+    least, most = -20, 19
+    example = "a nice value from -20 to 19"
+
+
+class Workers(Count):
+    most = 100_000
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        if not isinstance(value, dict):
+            return super().parse(value)
+        raise ValueError(
+            "is accepted only together with autoscale, which is not supported by this version; write a count such as 5"
+        )
+
+
+class ResourceLimit(int):
+    """-1 is unlimited."""
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        if value == "unlimited":
+            return cls(-1)
+        if isinstance(value, str) and re.fullmatch("[0-9]{1,19}", value):
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63:
+            return cls(value)
+        raise ValueError('is not a limit; write a whole number such as 4096, or "unlimited"')
+
+
+class Umask(int):
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        if not isinstance(value, str) or not re.fullmatch("0?[0-7]{1,3}", value):
+            raise ValueError('is not a umask; write it in octal and in quotes, such as "022"')
+        return cls(int(value, 8))
+
+
+class Share(float):
+    least: ClassVar[float] = 0
+    most: ClassVar[float] = 1
+    why: ClassVar[str] = "is not a share; write a number from 0 to 1, such as 0.1"
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        number = to_number(value)
+        if not cls.least <= number <= cls.most:
+            raise ValueError(cls.why)
+        return cls(number)
+
+
+class Factor(Share):
+    least, most = 1, 1000
+    why = "is not a factor; write a number from 1 to 1000, such as 2"

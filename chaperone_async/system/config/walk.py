@@ -1,0 +1,83 @@
+"""One walk over a parsed file: every value becomes its type of `model`, or a problem; the walk goes on after each."""
+
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from chaperone_async.system.config import words
+from chaperone_async.system.config.model import Table
+from chaperone_async.system.config.problems import Place, Problems, advise
+
+TableT = TypeVar("TableT", bound=Table)
+
+
+def read_table(kind: type[TableT], raw: object, at: Place, problems: Problems) -> TableT:
+    """Holds what was right; what was wrong is None, as if it had not been written."""
+    if not isinstance(raw, dict):
+        problems.refuse(at, raw, f"is not a table; write [{at.key}]" if at.key else "is not a table")
+        return kind()
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    values = {}
+    for key, value in raw.items():
+        if key in fields:
+            values[fields[key].name] = _read_value(fields[key].type, value, at / key, problems)
+        else:
+            problems.unknown(at / key, fields)
+    return kind(**values)
+
+
+def _read_value(kind: Any, value: object, at: Place, problems: Problems) -> Any:
+    """None where it could not be read."""
+    if type(None) in get_args(kind):
+        kind = Union[tuple(option for option in get_args(kind) if option is not type(None))]  # noqa: UP007  built at run time
+    if isinstance(kind, type) and issubclass(kind, Table):
+        return read_table(kind, value, at, problems)
+    if get_origin(kind) is dict:
+        return _read_entries(get_args(kind), value, at, problems)
+    if get_origin(kind) is tuple:
+        items = value if isinstance(value, list) else [value]
+        read = (_read_value(get_args(kind)[0], item, at.item(i), problems) for i, item in enumerate(items))
+        return tuple(item for item in read if item is not None)
+    try:
+        return convert(value, kind)
+    except ValueError as error:
+        if kind in {words.Later, words.Job}:
+            problems.add(at, str(error))  # whatever the value is
+        else:
+            problems.refuse(at, value, str(error))
+        return None
+
+
+def _read_entries(kinds: tuple[Any, ...], raw: object, at: Place, problems: Problems) -> dict[str, Any] | None:
+    key_kind, value_kind = kinds
+    if not isinstance(raw, dict):
+        problems.refuse(at, raw, f"is not a table; write [{at.key}]")
+        return None
+    entries = {}
+    for key, value in raw.items():
+        try:
+            name = convert(key, key_kind)
+        except ValueError as error:
+            problems.add(at / key, f"{key!r} {error}")
+            continue
+        if (read := _read_value(value_kind, value, at / key, problems)) is not None:
+            entries[name] = read
+    return entries
+
+
+def convert(value: object, kind: Any) -> Any:
+    """One value as `kind`. Raises ValueError with what goes on from the value: `is not …; write …`."""
+    # Text that says true or false may be an expanded ${NAME}; msgspec reads such text only where it is not strict.
+    strict = not (kind is bool and isinstance(value, str))
+    try:
+        return msgspec.convert(value, kind, strict=strict, dec_hook=_parse)
+    except msgspec.ValidationError as error:
+        if get_origin(kind) is Literal:
+            raise ValueError(f"is not known here; {advise(str(value), get_args(kind))}") from error
+        if kind is bool:
+            raise ValueError("is neither true nor false; write one of them, without quotes") from error
+        raise ValueError(str(error)) from error
+
+
+def _parse(kind: Any, value: object) -> Any:
+    return kind.parse(value)

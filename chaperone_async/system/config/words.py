@@ -1,0 +1,205 @@
+"""Texts with a form: commands, addresses, names. Each type reads one kind; see `units` for how `parse` refuses."""
+
+import re
+from typing import Any, ClassVar, Self
+
+from chaperone_async.system.config.problems import advise
+
+_HOST = r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?)"
+_ADDRESS = rf"{_HOST}:([0-9]{{1,5}})"
+_PLACEHOLDER = re.compile(r"\{(?:queue|pool|slot|worker_id)\}")
+_NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_LONGEST_SOCKET_PATH = 107  # sun_path of 108 bytes, less the closing NUL
+
+
+class Text(str):
+    """Text of one form. Where the form allows it, empty text stands for nothing, as from `${NAME:-}`."""
+
+    __slots__ = ()
+    form: ClassVar[str] = r"[^\x00-\x1f\x7f]*"
+    why: ClassVar[str] = 'is not text on one line; write it in quotes, such as "name"'
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        if isinstance(value, str) and re.fullmatch(cls.form, value):
+            return cls(value)
+        raise ValueError(cls.why)
+
+
+class Account(Text):
+    """A user or group, by name or number."""
+
+    __slots__ = ()
+    form = r"[^\s:/]*"
+    why = 'is not an account; write a name such as "www-data", or a number'
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        plain_number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 32
+        return super().parse(str(value) if plain_number else value)
+
+
+class Token(Text):
+    __slots__ = ()
+    form = "[!-~]*"
+    why = "is not a token; write printable ASCII text without spaces"
+
+
+class PasswordHash(Text):
+    __slots__ = ()
+    form = r"\$scrypt(?:\$[!-#%-~]+){2,}"
+    why = "is not a scrypt password hash; write one such as '$scrypt$…$…'"
+
+
+class UserName(Text):
+    __slots__ = ()
+    form = "[!-9;-~]+"
+    why = "is not a user name; use printable ASCII characters except space and colon"
+
+
+class PoolName(Text):
+    __slots__ = ()
+    form = "(?!all$)[A-Za-z0-9_.-]{1,64}"
+    why = "cannot be a pool's name; use 1 to 64 of the characters A-Z a-z 0-9 _ . - but not 'all'"
+
+
+class VariableName(Text):
+    __slots__ = ()
+    form = "[^=\0]+"
+    why = "cannot be the name of a variable; write one such as DATABASE_URL"
+
+
+class Variable(Text):
+    """An environment variable's value. true and false are refused: programs disagree on how to spell them."""
+
+    __slots__ = ()
+    form = r"[^\x00]*"
+    why = 'is neither text nor a number; quote it the way the program wants it, such as "true" or "1"'
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return super().parse(str(value) if is_number else value)
+
+
+class LimitName(Text):
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        import resource
+
+        known = [name.removeprefix("RLIMIT_").lower() for name in dir(resource) if name.startswith("RLIMIT_")]
+        if value not in known:
+            raise ValueError(f"is not a resource limit; {advise(str(value), known)}")
+        return super().parse(value)
+
+
+class SignalName(Text):
+    """`SIGTERM`, or `TERM` for short."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        from signal import Signals
+
+        name = f"SIG{value.upper().removeprefix('SIG')}" if isinstance(value, str) else ""
+        if name not in Signals.__members__:
+            raise ValueError(f"is not a signal; {advise(name, Signals.__members__)}")
+        return cls(name)
+
+
+class HttpUrl(Text):
+    __slots__ = ()
+    form = r"(?:https?://[^\s/?#]+\S*)?"
+    why = 'is not a URL; write one such as "http://127.0.0.1:80{slot}/health"'
+
+
+class TcpAddress(Text):
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        if isinstance(value, str) and (not value or 0 < _port(_PLACEHOLDER.sub("1", value)) < 1 << 16):
+            return cls(value)
+        raise ValueError('is not an address; write host:port such as "127.0.0.1:1234"')
+
+
+class FunctionPath(Text):
+    __slots__ = ()
+    form = f"(?:{_NAME}:{_NAME})?"
+    why = 'does not name a function; write module:function such as "myapp.checks:healthy"'
+
+
+class Listener(Text):
+    """`host:port`, with IPv6 in brackets, or `unix:/path`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        if isinstance(value, str) and value.startswith("unix:/"):
+            if len(value.removeprefix("unix:").encode(errors="surrogateescape")) > _LONGEST_SOCKET_PATH:
+                raise ValueError(f"is too long for a socket; use a path of at most {_LONGEST_SOCKET_PATH} bytes")
+            return super().parse(value)
+        if isinstance(value, str) and 0 <= _port(value) < 1 << 16:
+            return cls(value)
+        raise ValueError('is not an address; write "127.0.0.1:9001", "[::1]:9001" or "unix:/run/chaperone.sock"')
+
+
+def _port(address: str) -> int:
+    """-1 for what is not `host:port`."""
+    match = re.fullmatch(_ADDRESS, address)
+    return int(match[1]) if match else -1
+
+
+class Command(tuple[str, ...]):
+    """A program and its arguments: a list, or one text split as a shell would."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        words = cls._split(value) if isinstance(value, str) else value
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ValueError('is not a command; write text, or a list of texts such as ["python", "worker.py"]')
+        if not words or not words[0]:
+            raise ValueError('names no program; write one such as "python worker.py"')
+        return cls(words)
+
+    @staticmethod
+    def _split(text: str) -> list[str]:
+        import shlex
+
+        try:
+            return shlex.split(text)
+        except ValueError as error:
+            raise ValueError(f"cannot be split: {str(error).lower()}; close the quote, or write a list") from error
+
+
+class Queues(tuple[str, ...]):
+    """Queue names in order of priority; one alone may stand without a list."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        names = value if isinstance(value, list) else [value]
+        if not names or not all(isinstance(name, str) and name and "," not in name for name in names):
+            raise ValueError('does not name queues; write "emails", or a list by priority: ["high", "default"]')
+        return cls(dict.fromkeys(names))
+
+
+class Later:
+    """A documented key that this version cannot honour: better refused than ignored."""
+
+    why: ClassVar[str] = "is not supported by this version; remove this key"
+
+    @classmethod
+    def parse(cls, _: object) -> Self:
+        raise ValueError(cls.why)
+
+
+class Job(Later):
+    why = "is handed to a backend, and backends are not supported by this version; write the options into command"
