@@ -138,8 +138,9 @@ class LogsTable(Table):
 
 
 class FileTable(Table):
-    """One whole file; `include` has been followed before."""
+    """One whole file. `include` has been followed before."""
 
+    include: tuple[words.Text, ...] | None = None
     name: words.Text | None = None
     http: HttpTable | None = None
     shutdown: ShutdownTable | None = None

@@ -86,7 +86,7 @@ def _expand_table(table: dict[str, Any], at: Place, env: Mapping[str, str], prob
 
 def _expand_value(value: Any, at: Place, env: Mapping[str, str], problems: Problems) -> Any:
     if len(at.keys) > _DEEPEST:
-        problems.add(Place(at.file, at.keys[:1]), "is nested too deeply; no key is that deep")
+        problems.add(Place(at.file, at.keys[:3]), "is nested too deeply; no key is that deep")
         return None
     if isinstance(value, dict):
         return _expand_table(value, at, env, problems)

@@ -22,7 +22,7 @@ def read_table(kind: type[TableT], raw: object, at: Place, problems: Problems) -
         if key in fields:
             values[fields[key].name] = _read_value(fields[key].type, value, at / key, problems)
         else:
-            problems.unknown(at / key, fields)
+            problems.unknown(at / key, (name for name, field in fields.items() if not _is_later(field.type)))
     return kind(**values)
 
 
@@ -35,17 +35,21 @@ def _read_value(kind: Any, value: object, at: Place, problems: Problems) -> Any:
     if get_origin(kind) is dict:
         return _read_entries(get_args(kind), value, at, problems)
     if get_origin(kind) is tuple:
-        items = value if isinstance(value, list) else [value]
-        read = (_read_value(get_args(kind)[0], item, at.item(i), problems) for i, item in enumerate(items))
+        places = [(at.item(i), item) for i, item in enumerate(value)] if isinstance(value, list) else [(at, value)]
+        read = (_read_value(get_args(kind)[0], item, here, problems) for here, item in places)
         return tuple(item for item in read if item is not None)
     try:
         return convert(value, kind)
     except ValueError as error:
-        if kind in {words.Later, words.Job}:
+        if _is_later(kind):
             problems.add(at, str(error))  # whatever the value is
         else:
             problems.refuse(at, value, str(error))
         return None
+
+
+def _is_later(kind: Any) -> bool:
+    return any(isinstance(option, type) and issubclass(option, words.Later) for option in (kind, *get_args(kind)))
 
 
 def _read_entries(kinds: tuple[Any, ...], raw: object, at: Place, problems: Problems) -> dict[str, Any] | None:

@@ -1,0 +1,53 @@
+"""What is valid and yet worth a warning."""
+
+from chaperone_async.system.config.lint import available_memory, lint
+from tests.system.config.conftest import Load
+
+POOL = '[pools.a]\ncommand = "sh"\n'
+PLENTY = 10**15
+
+
+def test_a_plain_configuration_gives_no_warning(loaded: Load) -> None:
+    assert lint(loaded(f"{POOL}min_ready = 1\nrecycle.max_time = 60"), PLENTY) == []
+
+
+def test_a_stop_timeout_of_the_whole_grace_is_warned_of_where_it_was_written(loaded: Load) -> None:
+    (warning,) = lint(loaded(f"{POOL}stop.timeout = 30"), PLENTY)
+    assert warning.startswith("pools.a.stop.timeout: 30 s leaves no time within shutdown.grace, 30 s")
+
+
+def test_a_listener_open_to_others_without_a_token_is_warned_of(loaded: Load) -> None:
+    (warning,) = lint(loaded('http.listen = ["0.0.0.0:9001", "[::1]:9001"]\n' + POOL), PLENTY)
+    assert warning.startswith("http.listen: 0.0.0.0:9001 can be reached from outside")
+    assert lint(loaded('http = { listen = "0.0.0.0:9001", token = "t" }\n' + POOL), PLENTY) == []
+
+
+def test_memory_limits_past_the_memory_there_is_are_warned_of(loaded: Load) -> None:
+    (warning,) = lint(loaded(f"{POOL}workers = 4\nhealth.memory_limit = 500"), 1_900_000_000)
+    assert "adds up to 2000 MB, and there are 1900 MB" in warning
+
+
+def test_what_this_machine_lacks_is_warned_of(loaded: Load) -> None:
+    warnings = lint(
+        loaded("""
+            [pools.a]
+            command = "no-such-program"
+            user = "no-such-user"
+            group = "no-such-group"
+            directory = "no-such-directory"
+            env_file = "no-such-file"
+            [pools.b]
+            command = "./no-such-file"
+            [pools.c]
+            command = "sh"
+            user = 0
+        """),
+        PLENTY,
+    )
+    assert [warning.partition(": ")[0] for warning in warnings] == [
+        "pools.a.command", "pools.a.user", "pools.a.group", "pools.a.directory", "pools.a.env_file", "pools.b.command",
+    ]  # fmt: skip
+
+
+def test_the_memory_there_is_is_known() -> None:
+    assert available_memory() > 10**7

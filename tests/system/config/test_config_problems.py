@@ -1,0 +1,182 @@
+"""What is refused, and in which words."""
+
+import pytest
+
+from tests.system.config.conftest import Refuse
+
+NO_LISTENER = 'is not an address; write "127.0.0.1:9001", "[::1]:9001" or "unix:/run/chaperone.sock"'
+POOL = '[pools.a]\ncommand = "true"\n'
+
+
+def test_all_that_is_wrong_is_told_at_once_in_the_order_of_the_file(refused: Refuse) -> None:
+    problems = refused("""
+        grace = 5
+        [http]
+        listen = "nowhere"
+        [pools.email]
+        workers = "five"
+        health.intervall = 1
+        [pools.other]
+        command = "true"
+        min_ready = 2
+    """)
+    assert problems == [
+        "chaperone.toml: grace: unknown key; valid are defaults, http, include, logs, name, pools, shutdown",
+        "chaperone.toml: http.listen: 'nowhere' " + NO_LISTENER,
+        "chaperone.toml: pools.email.workers: 'five' is not a whole number; write a count such as 5",
+        "chaperone.toml: pools.email.health.intervall: unknown key; did you mean 'interval'?",
+        'chaperone.toml: pools.email.command: is missing; add one such as command = "python worker.py"',
+        "chaperone.toml: pools.other.min_ready: 2 is more than workers, 1; write at most that",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("workers = true", "workers: true is not a whole number"),
+        ("workers = 2.5", "workers: 2.5 is not a whole number"),
+        ("workers = -1", "workers: -1 is out of range"),
+        ("workers = nan", "workers: nan is not a whole number"),
+        ("workers = { min = 1, max = 10 }", "workers: a table is accepted only together with autoscale"),
+        ('queue = ["a", 5]', "queue: ['a', 5] does not name queues"),
+        ("queue = []", "queue: [] does not name queues"),
+        ('command = "echo \'x"', 'command: "echo \'x" cannot be split'),
+        ("command = []", "command: [] names no program"),
+        ('command = ""', "command: '' names no program"),
+        ("command = 5", "command: 5 is not a command"),
+        ("env = { DEBUG = true }", "env.DEBUG: true is neither text nor a number; quote it"),
+        ('env = { "A=B" = "1" }', "env.\"A=B\": 'A=B' cannot be the name of a variable"),
+        ("env = 5", "env: '***' is not a table; write [pools.a.env]"),
+        ("umask = 22", "umask: 22 is not a umask; write it in octal and in quotes"),
+        ('umask = "99"', "umask: '99' is not a umask"),
+        ("nice = 20", "nice: 20 is out of range; write a whole number from -20 to 19"),
+        ("rlimits = { nofiles = 1 }", "rlimits.nofiles: 'nofiles' is not a resource limit; did you mean 'nofile'?"),
+        ('rlimits = { nofile = "lots" }', "rlimits.nofile: 'lots' is not a limit"),
+        ('on_fatal = "quit"', "on_fatal: 'quit' is not known here; valid are exit, ignore, unready"),
+        ("essential = 1", "essential: 1 is neither true nor false"),
+        ("health = 5", "health: 5 is not a table; write [pools.a.health]"),
+        ("health.timeout = 0", "health.timeout: 0 must be longer than 0"),
+        ("health.interval = inf", "health.interval: inf is not a duration"),
+        ('health.interval = "-5s"', "health.interval: '-5s' is not a duration"),
+        ("health.interval = -5", "health.interval: -5 is negative"),
+        ('health.stall = "10m"', "health.stall: '10m' needs a backlog source"),
+        ('health.http = "localhost/x"', "health.http: 'localhost/x' is not a URL"),
+        ('health.tcp = "localhost"', "health.tcp: 'localhost' is not an address"),
+        ('health.tcp = "localhost:99999"', "health.tcp: 'localhost:99999' is not an address"),
+        ('health.python = "myapp.checks"', "health.python: 'myapp.checks' does not name a function"),
+        ('health.ready = "told"', "health.ready: 'told' is not known here"),
+        ("restart.success_codes = [0, 256]", "restart.success_codes[1]: 256 is out of range"),
+        ('restart.policy = "on_failure"', "restart.policy: 'on_failure' is not known here; did you mean 'on-failure'?"),
+        ("restart.crash_loop.count = 0", "restart.crash_loop.count: 0 is out of range"),
+        ('stop.signal = "SIGTRM"', "stop.signal: 'SIGTRM' is not a signal; did you mean 'SIGTERM'?"),
+        ("stop.signal = 15", "stop.signal: 15 is not a signal"),
+        ("recycle.jitter = 2", "recycle.jitter: 2 is not a share"),
+        ('recycle.max_memory = "1 lot"', "recycle.max_memory: '1 lot' is not a size"),
+        ('backend = "celery"', "backend: is not supported by this version; remove this key"),
+        ('celery.app = "proj"', "celery: is not supported by this version; remove this key"),
+        ("autoscale.target = 10", "autoscale: is not supported by this version; remove this key"),
+        ("job = { timeout = 60 }", "job: is handed to a backend, and backends are not supported by this version"),
+        ("user = 1979-05-27", "user: 1979-05-27 is not an account"),
+        (f"crash_records = {'9' * 80}", "crash_records: a huge number is out of range"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_key_and_what_would_be_right(refused: Refuse, line: str, problem: str) -> None:
+    text = f"[pools.a]\n{line}" if line.startswith("command") else f"{POOL}{line}"
+    (told,) = refused(text)
+    assert told.startswith(f"chaperone.toml: pools.a.{problem}")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("budget.max_workers = 5", "budget: is not supported by this version"),
+        ('alerts = [{ on = ["pool.fatal"] }]', "alerts: is not supported by this version"),
+        ('http.tls = { cert = "x" }', "http.tls: needs both"),
+        ('http.listen = ["::1:9001"]', "http.listen[0]: '::1:9001' is not an address"),
+        ('http.listen = ["127.0.0.1:65536"]', "http.listen[0]: '127.0.0.1:65536' is not an address"),
+        (f'http.listen = ["unix:/{"x" * 107}"]', "http.listen[0]: 'unix:/xxx"),
+        ('logs.level = "loud"', "logs.level: 'loud' is not known here"),
+        ('shutdown.grace = "soon"', "shutdown.grace: 'soon' is not a duration"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_outside_the_pools_is_told_too(refused: Refuse, line: str, problem: str) -> None:
+    (told,) = refused(f"{line}\n{POOL}stop.timeout = 40" if "soon" in line else f"{line}\n{POOL}")
+    assert told.startswith(f"chaperone.toml: {problem}")
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ("stop.timeout = 31", "stop.timeout: 31 s is longer than all of shutdown.grace, 30 s"),
+        ("workers = 2\nmin_ready = 3", "min_ready: 3 is more than workers, 2"),
+        ("health = { heartbeat = 1, interval = 2 }", "health.heartbeat: 1 s is shorter than health.interval, 2 s"),
+        ('health.start_timeout = "0.5s"', "health.start_timeout: 0.5 s is shorter than restart.start_seconds, 1 s"),
+        ("restart.backoff = { initial = 5, max = 1 }", "restart.backoff.initial: 5 s is longer than"),
+        ("restart.start_seconds = 40", "restart.crash_loop.early: 30 s is shorter than restart.start_seconds, 40 s"),
+        ("recycle.max_memory = 512", "recycle.max_memory: 512 MB is not under health.memory_limit, 512 MB"),
+        ("recycle.jitter = 1", "recycle.jitter: 1 could lower a limit to nothing"),
+        ('logs.mode = "file"', 'logs.path: is missing, and logs.mode = "file" needs it'),
+    ],
+)
+def test_a_contradiction_is_refused_where_it_was_written(refused: Refuse, lines: str, problem: str) -> None:
+    (told,) = refused(POOL + lines)
+    assert told.startswith(f"chaperone.toml: pools.a.{problem}")
+
+
+def test_a_contradiction_that_comes_from_the_defaults_is_told_once_and_there(refused: Refuse) -> None:
+    (problem,) = refused('[defaults]\nstop.timeout = "1m"\n[pools.a]\ncommand = "x"\n[pools.b]\ncommand = "x"\n')
+    assert problem.startswith("chaperone.toml: defaults.stop.timeout: 60 s is longer")
+
+
+def test_a_limit_of_zero_is_none_and_contradicts_nothing(refused: Refuse) -> None:
+    (problem,) = refused(f"{POOL}health.memory_limit = 0\nrecycle.max_memory = 900\nqueue = 5")
+    assert "pools.a.queue" in problem
+
+
+@pytest.mark.parametrize("text", ["", "[pools]", "[defaults]\nworkers = 2"])
+def test_a_configuration_without_pools_is_refused(refused: Refuse, text: str) -> None:
+    (problem,) = refused(text)
+    assert problem.startswith("chaperone.toml: pools: there are none; add a table such as [pools.emails]")
+
+
+def test_a_variable_that_is_not_set_is_named_with_the_key(refused: Refuse) -> None:
+    (problem,) = refused('[pools.a]\ncommand = "run ${PROGRAM}"')
+    why = "needs $PROGRAM, which is not set; set it, or write ${PROGRAM:-default}"
+    assert problem == f"chaperone.toml: pools.a.command: 'run ${{PROGRAM}}' {why}"
+
+
+@pytest.mark.parametrize("text", ["${1}", "${A", "${A:=x}", "${A:-${B}}"])
+def test_a_broken_reference_is_refused(refused: Refuse, text: str) -> None:
+    (problem,) = refused(f'[pools.a]\ncommand = "{text}"', A="a")
+    assert "has a broken reference; write ${NAME}, ${NAME:-default}, or $$" in problem
+
+
+def test_secrets_are_not_shown(refused: Refuse) -> None:
+    problems = refused(
+        """
+        http.token = "tok en"
+        http.users = { admin = "plaintext" }
+        [pools.a]
+        command = "true"
+        workers = "${DB_PASSWORD}"
+        env = { API_TOKEN = ["s3cret"], OTHER = ["seen"] }
+        health.http = "ftp://me:s3cret@host/"
+        """,
+        DB_PASSWORD="hunter2",
+    )
+    told = "\n".join(problems)
+    assert len(problems) == 6
+    assert "seen" in told
+    assert "ftp://***@host/" in told
+    for secret in ("tok en", "plaintext", "hunter2", "s3cret"):
+        assert secret not in told
+
+
+def test_a_wrong_override_is_told_as_the_environments(refused: Refuse) -> None:
+    (problem,) = refused(POOL, CHAPERONE_HTTP_LISTEN="here")
+    assert problem.startswith("environment: http.listen[0]: 'here' is not an address")
+
+
+def test_keys_nested_without_end_are_refused(refused: Refuse) -> None:
+    problems = refused(POOL + ".".join("x" * 3000) + " = 1")
+    assert "chaperone.toml: pools.a.x: is nested too deeply; no key is that deep" in problems
