@@ -1,4 +1,4 @@
-"""One supervisor under measurement: started over tiny workers, watched through the log they write, ended for certain."""
+"""One supervisor under measurement: started over tiny workers, watched through the log they write, ended surely."""
 
 import os
 import shutil
