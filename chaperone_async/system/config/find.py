@@ -32,9 +32,16 @@ def find_document(path: Path | None, env: Mapping[str, str], system_file: Path =
             raise ConfigError([f"{path}: cannot read the configuration: it has no [tool.chaperone] table; add one"])
         return document
     for candidate in (Path("chaperone.toml"), Path("pyproject.toml"), system_file):
-        if candidate.is_file() and (document := read_document(candidate)) is not None:
+        if _is_there(candidate) and (document := read_document(candidate)) is not None:
             return document
     return None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:  # of its directory: reading will say so
+        return True
 
 
 def read_document(path: Path) -> Document | None:

@@ -76,7 +76,7 @@ def _lint_launch(launch: Launch) -> Iterator[str]:
         except KeyError:
             yield f"{key}: there is no {key} {name!r} here"
     for key, path in (("directory", launch.directory), ("env_file", launch.env_file)):
-        if path is not None and "{" not in path and not Path(path).exists():
+        if path is not None and "{" not in path and not os.access(path, os.F_OK):
             yield f"{key}: there is no {path!r} here"
 
 
@@ -84,9 +84,10 @@ def available_memory() -> int:
     """The least of this machine's memory and what its control group (version 2) allows, in bytes."""
     least = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
-        own = Path("/proc/self/cgroup").read_text().rpartition("0::/")[2].strip()
+        groups = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:  # not Linux
         return least
+    own = next((line.removeprefix("0::/") for line in groups if line.startswith("0::/")), "")
     group = Path("/sys/fs/cgroup", own)
     for directory in (group, *group.parents):
         try:

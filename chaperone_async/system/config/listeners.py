@@ -27,9 +27,9 @@ def default_sockets(env: Mapping[str, str], system_directory: Path = SYSTEM_DIRE
     system = system_directory / "chaperone.sock"
     own = Path(f"/tmp/chaperone-{os.getuid()}/chaperone.sock")  # noqa: S108  the directory is private to its owner
     runtime = env.get("XDG_RUNTIME_DIR", "")
-    if runtime.startswith("/") and Path(runtime).is_dir():
+    if runtime.startswith("/") and os.access(runtime, os.W_OK):
         own = Path(runtime) / "chaperone.sock"
     # Even root cannot write on a read-only file system, which access() knows.
-    place = system_directory if system_directory.exists() or os.getuid() else system_directory.parent
+    place = system_directory if os.access(system_directory, os.F_OK) or os.getuid() else system_directory.parent
     both = [system, own] if os.access(place, os.W_OK) else [own, system]
     return [f"{UNIX}{path}" for path in both]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from chaperone_async.errors import ConfigError
 from chaperone_async.system.config import listeners
 from chaperone_async.system.config.find import find_document
 from chaperone_async.system.config.problems import Problems
@@ -12,8 +13,8 @@ from chaperone_async.system.config.read import read_all
 def locate_socket(path: Path | None, env: Mapping[str, str]) -> list[str]:
     """Addresses to try, best first: unix sockets, then TCP, each written as in `listen`.
 
-    Mistakes elsewhere in the files do not matter here: a probe must not fail for them. Raises ConfigError only when
-    the file itself is missing or cannot be parsed.
+    Mistakes elsewhere in the files do not matter here, nor does a file that is not for this user to read: a probe must
+    not fail for them. Raises ConfigError only when a file that was named is missing, or the main one cannot be parsed.
     """
     found = listeners.split(env.get("CHAPERONE_HTTP_LISTEN", "")) or _configured(path, env)
     sockets = [listener for listener in found if listener.startswith(listeners.UNIX)]
@@ -22,7 +23,12 @@ def locate_socket(path: Path | None, env: Mapping[str, str]) -> list[str]:
 
 
 def _configured(path: Path | None, env: Mapping[str, str]) -> list[str]:
-    document = find_document(path, env)
+    try:
+        document = find_document(path, env)
+    except ConfigError as error:
+        if not isinstance(error.__cause__, PermissionError):
+            raise
+        document = None
     for part in read_all(document, env, Problems()) if document else ():
         http = part.table.get("http")
         if isinstance(http, dict) and "listen" in http:

@@ -1,8 +1,8 @@
 """The configuration as its files give it: includes followed, the environment expanded, nothing checked yet."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
-from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,16 @@ def read_all(document: Document, env: Mapping[str, str], problems: Problems) -> 
 
 
 def _follow(
-    document: Document, env: Mapping[str, str], problems: Problems, documents: list[Document], trail: tuple[Path, ...]
+    document: Document, env: Mapping[str, str], problems: Problems, documents: list[Document], trail: tuple[str, ...]
 ) -> None:
-    trail = (*trail, document.path.resolve())
+    trail = (*trail, os.path.realpath(document.path))  # unlike Path.resolve, does not raise for a loop of links
     table = _expand_table(document.table, document.at, env, problems)
     patterns = table.pop("include", [])
     documents.append(document._replace(table=table))
     for at, path in _included(document, patterns, problems):
-        if path.resolve() in trail:
+        if os.path.realpath(path) in trail:
             problems.add(at, f"cannot include {path}: it includes this file; files must not include each other")
-        elif all(path.resolve() != known.path.resolve() for known in documents):
+        elif all(os.path.realpath(path) != os.path.realpath(known.path) for known in documents):
             try:
                 included = read_document(path)
             except ConfigError as error:
@@ -42,6 +42,8 @@ def _follow(
 
 
 def _included(document: Document, patterns: object, problems: Problems) -> Iterator[tuple[Place, Path]]:
+    from glob import glob, has_magic
+
     at, directory = document.at / "include", document.path.parent
     for index, pattern in enumerate(patterns if isinstance(patterns, list) else [patterns]):
         here = at.item(index) if isinstance(patterns, list) else at

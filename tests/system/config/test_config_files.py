@@ -101,6 +101,12 @@ def test_files_that_include_each_other_are_refused(write: Write, refused: Refuse
     )
 
 
+def test_a_loop_of_links_is_a_file_that_cannot_be_read(write: Write, refused: Refuse, tmp_path: Path) -> None:
+    (tmp_path / "loop.toml").symlink_to("loop.toml")
+    (problem,) = refused('include = "loop.toml"\n' + POOL)
+    assert "cannot include loop.toml: cannot read the configuration: too many levels of symbolic links" in problem
+
+
 def test_a_file_matched_twice_is_read_once(write: Write, loaded: Load) -> None:
     write(OTHER_POOL, "conf.d/b.toml")
     assert len(loaded('include = ["conf.d/b.toml", "conf.d/*.toml"]\n' + POOL).pools) == 2
@@ -130,6 +136,13 @@ def test_a_probe_finds_the_socket_in_spite_of_mistakes_elsewhere(write: Write) -
     path = write('include = ["conf.d/*.toml", "missing.toml"]\n[pools.a]\nworkers = "x"')
     assert locate_socket(path, {"DIR": "/d"}) == ["unix:/d/s", "127.0.0.1:1"]
     assert locate_socket(path, {"CHAPERONE_HTTP_LISTEN": "unix:/e"}) == ["unix:/e"]
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
+def test_a_probe_passes_over_a_file_it_may_not_read(write: Write) -> None:
+    path = write(POOL)
+    path.chmod(0)
+    assert locate_socket(path, {}) == [*default_sockets({}), "127.0.0.1:9001"]
 
 
 def test_a_probe_without_a_configuration_tries_the_default_places(write: Write, tmp_path: Path) -> None:
