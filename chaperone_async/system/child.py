@@ -118,8 +118,9 @@ class OsProcesses:
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             tasks.start_soon(self._janitor.keep)
-            tasks.start_soon(Reaper(self.family).run, REAP_INTERVAL, self._look_for_oom)
-            stack.push_async_callback(self._kill_everything)
+            reaper = Reaper(self.family)
+            tasks.start_soon(reaper.run, REAP_INTERVAL, self._look_for_oom)
+            stack.push_async_callback(self._kill_everything, reaper)
             self._closing = stack.pop_all()
         return self
 
@@ -254,13 +255,14 @@ class OsProcesses:
     def _look_for_oom(self) -> None:
         self._oom.look(asyncio.get_running_loop().time())
 
-    async def _kill_everything(self) -> None:
+    async def _kill_everything(self, reaper: Reaper) -> None:
         children = list(self._children.values())
         with anyio.CancelScope(shield=True):
             for child in children:
                 self.kill(child.ref)
             for child in children:
                 await child.aclose()
+            await reaper.reap_the_last()
 
 
 def _unreaped(pid: int) -> bool:

@@ -12,6 +12,8 @@ from chaperone_async.system.janitor import read_stat
 from chaperone_async.system.kin import own_children, reap
 from chaperone_async.system.sweep import Family
 
+LAST_CHANCE = 0.01  # seconds; a zombie somebody waits for is gone long before
+
 
 class Reaper:
     def __init__(self, family: Family) -> None:
@@ -24,6 +26,13 @@ class Reaper:
             return
         zombies = {pid for pid in self._family.strangers(own_children()) if self._is_zombie(pid)}
         self._seen = {pid for pid in zombies if not (pid in self._seen and reap(pid))}
+
+    async def reap_the_last(self) -> None:
+        """Before the supervisor stops looking: those whose time to be reaped by another has not come yet included."""
+        self.reap_strangers()
+        if self._seen:
+            await asyncio.sleep(LAST_CHANCE)
+            self.reap_strangers()
 
     async def run(self, interval: float, also: Callable[[], None]) -> None:
         """Every `interval` seconds, together with `also`: one wake-up for both."""

@@ -1,0 +1,126 @@
+"""Why a worker could not be started: the exact cause in words, and nothing left open."""
+
+import contextlib
+import os
+import resource
+from pathlib import Path
+
+import anyio
+import pytest
+
+from chaperone_async.core.spec import Launch, PoolSpec
+from chaperone_async.system.child import OsProcesses
+from chaperone_async.system.environment import parse_env_file
+from chaperone_async.system.ports import SpawnError
+from tests.system.world import REF, Written
+
+
+async def error_of(command: tuple[str, ...], launch: Launch | None = None) -> str:
+    written = Written()
+    async with OsProcesses(written) as processes:
+        await anyio.wait_all_tasks_blocked()  # the background tasks have opened theirs
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(SpawnError) as caught:
+            await processes.spawn(REF, "pool-1a2b3c", PoolSpec(name="pool", command=command, launch=launch or Launch()))
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert not written.readers
+    return str(caught.value)
+
+
+def program(path: Path, text: str, mode: int = 0o755) -> str:
+    path.write_text(text)
+    path.chmod(mode)
+    return str(path)
+
+
+async def test_the_program(tmp_path: Path) -> None:
+    assert "no such program on PATH" in await error_of(("phpp",))
+    assert "no such file" in await error_of((f"{tmp_path}/absent",))
+    assert "not executable" in await error_of((program(tmp_path / "plain", "#!/bin/sh\n", 0o644),))
+    assert "exec format error" in await error_of((program(tmp_path / "text", "hello\n"),))
+    assert "interpreter" in await error_of((program(tmp_path / "lost", "#!/no/such/interpreter\n"),))
+    assert "it is a directory" in await error_of((f"{tmp_path}/",))
+    assert "the command is empty" in await error_of(("",))
+    assert "null byte" in await error_of(("a\0b",))
+
+
+async def test_the_directory_is_told_from_the_program(tmp_path: Path) -> None:
+    file = program(tmp_path / "file", "")
+    assert f"directory '{tmp_path}/x': no such directory" in await error_of(
+        ("true",), Launch(directory=f"{tmp_path}/x")
+    )
+    assert "not a directory" in await error_of(("true",), Launch(directory=file))
+    assert "no such program" in await error_of(("phpp",), Launch(directory=str(tmp_path)))
+
+
+async def test_the_user_and_the_group() -> None:
+    assert "user 'nosuch': no such user" in await error_of(("true",), Launch(user="nosuch"))
+    assert "group 'nosuch': no such group" in await error_of(("true",), Launch(group="nosuch"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="tried as an unprivileged user, which root can become")
+async def test_what_an_unprivileged_supervisor_may_not_do(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        assert "not permitted to switch" in await error_of(("true",), Launch(user="daemon"))
+        assert "not accessible" in await error_of(("true",), Launch(directory=str(tmp_path)))
+        assert "cannot set nice -5: not permitted" in await error_of(("sleep", "1000"), Launch(nice=-5))
+    finally:
+        os.seteuid(0)
+
+
+async def test_the_env_file(tmp_path: Path) -> None:
+    assert f"env_file '{tmp_path}/.env': no such file" in await error_of(("true",), Launch(env_file=f"{tmp_path}/.env"))
+    broken = program(tmp_path / "broken", "A=1\nnonsense\n")
+    assert "line 2 is no assignment" in await error_of(("true",), Launch(env_file=broken))
+
+
+async def test_limits_that_cannot_be_set_end_the_newborn() -> None:
+    assert "no such limit; valid are as," in await error_of(("sleep", "1000"), Launch(rlimits=(("files", 1),)))
+    assert "rlimit 'nofile'" in await error_of(("sleep", "1000"), Launch(rlimits=(("nofile", 1 << 62),)))
+
+
+async def test_too_many_open_files() -> None:
+    async with OsProcesses(Written()) as processes:
+        await anyio.wait_all_tasks_blocked()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        open_now = len(os.listdir("/proc/self/fd"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(int(name) for name in os.listdir("/proc/self/fd")) + 1, hard))
+        spare = []
+        try:
+            with contextlib.suppress(OSError):
+                while True:
+                    spare.append(os.dup(0))
+            for _ in range(4):  # none left for the pipe, and then for what the start itself needs
+                with pytest.raises(SpawnError, match="oo many open files"):
+                    await processes.spawn(REF, "pool-1a2b3c", PoolSpec(name="pool", command=("true",)))
+                os.close(spare.pop())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for file in spare:
+                os.close(file)
+        await anyio.wait_all_tasks_blocked()
+        assert len(os.listdir("/proc/self/fd")) == open_now
+
+
+def test_an_env_file_is_read_as_shells_do() -> None:
+    text = """
+# comment
+A=1
+export B = two words  # comment
+C='single $x # kept' # comment
+D="double \\"quoted\\" \\n \\$x"
+E=
+F=a#b
+"""
+    assert parse_env_file(text) == {
+        "A": "1",
+        "B": "two words",
+        "C": "single $x # kept",
+        "D": 'double "quoted" \n $x',
+        "E": "",
+        "F": "a#b",
+    }
+    with pytest.raises(ValueError, match="line 1 has a quote"):
+        parse_env_file("A='open")

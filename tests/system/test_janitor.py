@@ -1,0 +1,135 @@
+"""However the supervisor dies, no worker outlives it by more than a second."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+import uuid
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from chaperone_async.core.spec import PoolSpec
+from chaperone_async.system.child import OsProcesses
+from chaperone_async.system.janitor import read_table
+from tests.system.world import REF, Written, alive, carriers, until
+
+SUPERVISOR = """
+import asyncio, os, signal, sys
+from chaperone_async.core.events import WorkerRef
+from chaperone_async.core.spec import PoolSpec
+from chaperone_async.system.child import OsProcesses
+from tests.system.world import Written
+
+COUNT, COMMAND = int(sys.argv[1]), tuple(sys.argv[2:])
+
+async def main():
+    written = Written()
+    async with OsProcesses(written) as processes:
+        async def one(slot):
+            await processes.spawn(WorkerRef("pool", slot, 1), f"pool-{slot}", PoolSpec(name="pool", command=COMMAND))
+        slot = 0
+        if COUNT:
+            await asyncio.gather(*(one(slot) for slot in range(COUNT)))
+        print(processes._janitor.pid, flush=True)
+        while not COUNT:  # spawn for ever
+            await one(slot := slot + 1)
+        await asyncio.to_thread(sys.stdin.read)
+
+asyncio.run(main())
+"""
+
+
+@asynccontextmanager
+async def supervisor(count: int, *command: str) -> AsyncIterator[tuple[Process, int, str]]:
+    """One in a process of its own, with the janitor's pid and a mark that all workers carry in their environment."""
+    mark = f"TEST_MARK={uuid.uuid4().hex}"
+    name, value = mark.split("=")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SUPERVISOR, str(count), *command, stdin=PIPE, stdout=PIPE, env={**os.environ, name: value}
+    )
+    assert process.stdout is not None
+    janitor = int(await process.stdout.readline())
+    try:
+        yield process, janitor, mark
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await until(lambda: not carriers(mark) and not alive(janitor), 5)
+
+
+async def kill_and_time(process: Process, mark: str) -> float:
+    process.kill()
+    began = time.monotonic()
+    await process.wait()
+    await until(lambda: not carriers(mark), 5)
+    return time.monotonic() - began
+
+
+async def test_two_hundred_workers_and_what_left_their_sessions_die_with_a_killed_supervisor() -> None:
+    async with supervisor(200, "sh", "-c", "setsid sleep 1000 & exec sleep 1000") as (process, _, mark):
+        await until(lambda: len(carriers(mark)) == 401)
+        assert await kill_and_time(process, mark) < 1
+
+
+async def test_a_detached_orphan_that_has_no_parent_of_ours_any_more_dies_too() -> None:
+    async with supervisor(1, "sh", "-c", "setsid -f setsid -f sleep 1000; exec sleep 1000") as (process, _, mark):
+        await until(lambda: len(carriers(mark)) == 3)
+        assert await kill_and_time(process, mark) < 1
+
+
+async def test_workers_that_ignore_every_signal_die_too() -> None:
+    async with supervisor(3, "sh", "-c", "trap '' HUP INT TERM; sleep 1000; sleep 1000") as (process, _, mark):
+        assert await kill_and_time(process, mark) < 1
+
+
+@pytest.mark.parametrize("attempt", range(5))
+async def test_a_supervisor_killed_in_the_middle_of_a_spawn_leaves_nothing(attempt: int) -> None:
+    async with supervisor(0, "sleep", "1000") as (process, _, mark):
+        await until(lambda: len(carriers(mark)) > 5 + 3 * attempt)
+        assert await kill_and_time(process, mark) < 1
+
+
+async def test_a_janitor_that_dies_is_replaced_and_the_next_knows_all_workers() -> None:
+    async with supervisor(5, "env", "-i", "sleep", "1000") as (process, janitor, mark):
+        workers = [pid for pid, stat in read_table().items() if stat[0] == process.pid and pid != janitor]
+        os.kill(janitor, signal.SIGKILL)
+        await until(
+            lambda: len([pid for pid, stat in read_table().items() if stat[0] == process.pid and alive(pid)]) == 6
+        )
+        await kill_and_time(process, mark)  # they carry no mark: only the register tells
+        await until(lambda: not any(map(alive, workers)), 1)
+
+
+async def test_the_janitor_hears_no_signal_but_kill() -> None:
+    async with supervisor(1, "sleep", "1000") as (process, janitor, mark):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1):
+            os.kill(janitor, number)
+        assert await kill_and_time(process, mark) < 1
+
+
+async def test_a_clean_end_leaves_no_janitor() -> None:
+    async with supervisor(3, "sleep", "1000") as (process, janitor, mark):
+        await process.communicate(b"")
+        assert process.returncode == 0
+        assert not Path(f"/proc/{janitor}").exists()
+        assert not carriers(mark)
+
+
+async def test_a_stopped_janitor_is_replaced_before_its_pipe_is_full() -> None:
+    async with OsProcesses(Written()) as processes:
+        janitor = processes._janitor.pid
+        assert janitor is not None
+        os.kill(janitor, signal.SIGSTOP)
+        for session in range(100_000, 130_000):
+            processes._janitor.add(session)
+        for session in range(100_000, 130_000):
+            processes._janitor.discard(session)
+        await until(lambda: processes._janitor.pid not in {janitor, None})
+        child = await processes.spawn(REF, "pool-1", PoolSpec(name="pool", command=("true",)))
+        assert (await child.wait()).code == 0
