@@ -1,0 +1,1 @@
+"""The faces: command line, HTTP, logs. They translate and decide nothing."""

@@ -1,0 +1,179 @@
+"""Snapshot → plain dicts: the only wire format. Memory in MB (10^6 bytes), durations in seconds, times RFC 3339 UTC."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from chaperone_async.core.spec import MB
+from chaperone_async.core.states import Hold, Slot
+from chaperone_async.core.status import status_of
+from chaperone_async.supervision.handle import activity_of
+from chaperone_async.supervision.journal import CrashRecord, Entry
+from chaperone_async.supervision.supervisor import PoolView, Snapshot
+from chaperone_async.system.ports import TelemetrySource, Usage
+
+View = dict[str, Any]
+Wall = Callable[[float], datetime]
+_NO_USAGE = Usage(memory=0)
+
+
+def rfc3339(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Views:
+    """`wall` turns monotonic seconds into an aware UTC time."""
+
+    def __init__(self, name: str, version: str, pid: int, wall: Wall, telemetry: TelemetrySource) -> None:
+        self._about = {"name": name, "version": version, "pid": pid}
+        self._wall = wall
+        self._telemetry = telemetry
+
+    def time(self, at: float) -> str:
+        return rfc3339(self._wall(at))
+
+    def status(self, snapshot: Snapshot) -> View:
+        return {
+            **self._about,
+            "state": "draining" if snapshot.draining else "running",
+            "started_at": self.time(snapshot.started_at),
+            "uptime": round(snapshot.at - snapshot.started_at, 3),
+            "drain_ends_in": None if snapshot.deadline is None else round(max(0.0, snapshot.deadline - snapshot.at), 3),
+            "pools": [self.pool_summary(view) for view in snapshot.pools],
+        }
+
+    def pool_summary(self, view: PoolView) -> View:
+        pool = view.pool
+        return {
+            "name": pool.name,
+            "queue": list(pool.spec.queues),
+            "state": pool.state,
+            "ready": pool.ready,
+            "worker_count": pool.spec.workers,
+            "desired": pool.desired,
+            "running": pool.live,
+            "ready_workers": pool.ready_count,
+            "min_ready": pool.least_ready,
+            "essential": pool.spec.essential,
+            "reason": pool.fatal or self._hold(pool.hold) or self._last_error(view),
+            "held_by": None if pool.hold is None else pool.hold.by,
+            "held_since": None if pool.hold is None else self.time(pool.hold.since),
+            "jobs_processed": view.jobs_processed,
+            "restarts": sum(slot.restarts for slot in pool.slots),
+            "callback_failures": view.callback_failures,
+            "last_callback_failure": view.last_callback_failure or None,
+            "broken_checks": dict(view.broken_checks),
+        }
+
+    def _hold(self, hold: Hold | None) -> str | None:
+        if hold is None:
+            return None
+        return f"{'paused' if hold.why == 'pause' else 'stopped'} by {hold.by}"
+
+    def _last_error(self, view: PoolView) -> str | None:
+        if view.pool.state in {"running", "starting"} and view.pool.ready:
+            return None
+        return next((slot.last_error for slot in view.pool.slots if slot.last_error), None)
+
+    def pool(self, view: PoolView, now: float) -> View:
+        """With all its workers, the lowest slot first."""
+        summary = self.pool_summary(view)
+        checked = None if view.readings.at is None else self.time(view.readings.at)
+        summary["workers"] = [self._worker(view, slot, now, checked) for slot in view.pool.slots]
+        return summary
+
+    def _worker(self, view: PoolView, slot: Slot, now: float, checked: str | None) -> View:
+        life = slot.life
+        started = life is not None and life.pid != 0
+        usage = _NO_USAGE if life is None else view.readings.usage.get(life.ref, _NO_USAGE)
+        row: View = {
+            "id": slot.last_id,
+            "slot": slot.index,
+            "pid": life.pid if life is not None and started else None,
+            "queue": view.pool.spec.queue,
+            "status": status_of(slot),
+            "activity": "unknown",
+            "started_at": self.time(life.spawned_at) if life is not None and started else None,
+            "last_health_check": checked if started else None,
+            "uptime": round(now - life.spawned_at, 3) if life is not None and started else 0.0,
+            "memory_usage": round(usage.memory / MB, 1),
+            "cpu_percent": round(usage.cpu_percent, 1),
+            "jobs_processed": 0,
+            "current_job": None,
+            "restarts": slot.restarts,
+            "problem": self._problem(slot),
+            "message": None,
+        }
+        if life is not None:
+            said = self._telemetry.telemetry(life.ref)
+            row["activity"] = activity_of(said)
+            row["jobs_processed"] = said.jobs_done
+            row["current_job"] = said.current_job
+            row["message"] = said.status or None
+        return row
+
+    def _problem(self, slot: Slot) -> str | None:
+        if slot.life is not None and slot.life.failing:
+            return "; ".join(f"{f.check}: {f.detail} ({f.count} in a row)" for f in slot.life.failing)
+        return self._hold(slot.hold) or (slot.last_error or None if not slot.ready else None)
+
+    def stats(self, snapshot: Snapshot) -> View:
+        rows = [row for view in snapshot.pools for row in self.pool(view, snapshot.at)["workers"]]
+        live = [row for row in rows if row["pid"] is not None]
+        said = [
+            self._telemetry.telemetry(slot.life.ref)
+            for view in snapshot.pools
+            for slot in view.pool.slots
+            if slot.life is not None
+        ]
+        done, busy = sum(t.jobs_done for t in said), sum(t.busy_seconds for t in said)
+        return {
+            "total_workers": len(live),
+            "active_workers": sum(row["activity"] == "busy" for row in live),
+            "idle_workers": sum(row["activity"] == "idle" for row in live),
+            "failed_workers": sum(row["status"] in {"crashed", "backoff", "fatal", "unhealthy"} for row in rows),
+            "total_jobs_processed": sum(view.jobs_processed for view in snapshot.pools),
+            "jobs_per_minute": round(snapshot.jobs_per_minute, 1),
+            "average_job_time": round(busy / done, 4) if done else None,
+            "memory_usage": round(sum(row["memory_usage"] for row in live), 1),
+            "cpu_usage": round(sum(row["cpu_percent"] for row in live), 1),
+        }
+
+    def crash(self, record: CrashRecord) -> View:
+        death = record.death
+        return {
+            "id": record.id,
+            "worker_id": death.worker_id,
+            "slot": death.ref.slot,
+            "pool": record.pool,
+            "pid": death.pid,
+            "at": self.time(death.at),
+            "reason": str(death.reason),
+            "detail": death.detail,
+            "crashed": death.crashed,
+            "exit_code": death.exit_code,
+            "exit_signal": death.exit_signal,
+            "uptime": round(death.uptime, 3),
+            "peak_memory": round(record.peak_memory / MB, 1),
+            "cpu_seconds": round(record.cpu_seconds, 2),
+            "job": record.job,
+            "output": list(record.output),
+        }
+
+    def crashes(self, records: Sequence[CrashRecord]) -> View:
+        return {"crashes": [self.crash(record) for record in records]}
+
+    def entry(self, entry: Entry) -> View:
+        news = entry.news
+        return {
+            "seq": entry.seq,
+            "at": self.time(news.at),
+            "event": news.kind,
+            "pool": entry.pool,
+            "worker": news.worker_id,
+            "slot": None if news.ref is None else news.ref.slot,
+            "pid": news.pid,
+            "reason": None if news.reason is None else str(news.reason),
+            "detail": news.detail or None,
+            "by": news.by,
+        }

@@ -1,0 +1,116 @@
+"""The periodic looks at a pool's workers, turned into events. A steady pool makes none: only failures, recoveries and
+limits reached are reported."""
+
+from collections.abc import Iterator
+
+import anyio
+from anyio.abc import TaskGroup
+
+from chaperone_async.core.events import CheckResult, HealthReported, LimitReached, WorkerRef
+from chaperone_async.core.health import PASSIVE
+from chaperone_async.core.reasons import Reason
+from chaperone_async.core.recycle import memory_limit
+from chaperone_async.core.spec import MB
+from chaperone_async.core.states import Life, Running, Slot, Starting
+from chaperone_async.supervision.readings import Readings
+from chaperone_async.supervision.runner import PoolRunner
+from chaperone_async.system.ports import Prober, Telemetry, Usage
+
+PROBES_AT_ONCE = 64
+
+
+class HealthFeed:
+    """One per pool: every `interval` it samples all workers in one pass, judges what the sample shows, and starts the
+    active checks. A check that is still under way is not started a second time."""
+
+    def __init__(self, runner: PoolRunner, probers: tuple[Prober, ...]) -> None:
+        self._runner = runner
+        self._probers = probers
+        self._under_way: set[tuple[WorkerRef, str]] = set()
+        self._limiter = anyio.CapacityLimiter(PROBES_AT_ONCE)
+
+    async def run(self) -> None:
+        interval = self._runner.pool.spec.health.interval
+        async with anyio.create_task_group() as tasks:
+            next_tick = anyio.current_time() + interval
+            while True:
+                await anyio.sleep_until(next_tick)
+                self._tick()
+                if self._probers:
+                    self._probe(tasks)
+                next_tick = max(next_tick + interval, anyio.current_time())
+
+    def _tick(self) -> None:
+        runner = self._runner
+        now = anyio.current_time()
+        slots = [slot for slot in runner.pool.slots if slot.live and slot.life is not None and slot.life.pid]
+        usage = runner.sampler.sample((slot.life.ref, slot.life.pid) for slot in slots if slot.life is not None)
+        runner.readings = Readings(now, usage)
+        results: list[CheckResult] = []
+        for slot in slots:
+            if isinstance(slot.state, Starting | Running):
+                life = slot.state.life
+                seen, said = usage.get(life.ref), runner.telemetry.telemetry(life.ref)
+                results.extend(self._judge(life, seen, said, now))
+                self._recycle(life, seen, said, now)
+        if results:
+            runner.submit(HealthReported(tuple(results), now))
+
+    def _judge(self, life: Life, usage: Usage | None, said: Telemetry, now: float) -> Iterator[CheckResult]:
+        policy = self._runner.pool.spec.health
+        failures: dict[str, str] = {}
+        if usage is not None:
+            if usage.state in "Tt":
+                failures["process"] = f"stopped by a signal from outside (state {usage.state})"
+            elif usage.state in "ZX":
+                failures["process"] = "a zombie"
+            if policy.memory_limit and usage.memory > policy.memory_limit:
+                failures["memory"] = f"{usage.memory / MB:.0f} MB of at most {policy.memory_limit / MB:.0f} MB"
+        if policy.heartbeat and said.heartbeat_at is not None and now - said.heartbeat_at > policy.heartbeat:
+            failures["heartbeat"] = f"none for {now - said.heartbeat_at:.1f} s, wanted every {policy.heartbeat:g} s"
+        for check, detail in failures.items():
+            yield CheckResult(life.ref, check, passed=False, detail=detail)
+        for failing in life.failing:
+            if failing.check in PASSIVE and failing.check not in failures and usage is not None:
+                yield CheckResult(life.ref, failing.check, passed=True)
+
+    def _recycle(self, life: Life, usage: Usage | None, said: Telemetry, now: float) -> None:
+        if life.due is not None:
+            return
+        pool = self._runner.pool
+        most = memory_limit(pool.spec.recycle, life.ref, pool.salt)
+        if most is not None and usage is not None and usage.memory >= most:
+            detail = f"{usage.memory / MB:.0f} MB of at most {most / MB:.0f} MB"
+            self._runner.submit(LimitReached(life.ref, Reason.MEMORY, detail, now))
+        self._runner.check_jobs(life.ref, said)
+
+    # Active checks
+
+    def _probe(self, tasks: TaskGroup) -> None:
+        for slot in self._runner.pool.slots:
+            if isinstance(slot.state, Starting | Running):
+                for prober in self._probers:
+                    key = (slot.state.life.ref, prober.check)
+                    if key not in self._under_way:
+                        self._under_way.add(key)
+                        tasks.start_soon(self._probe_once, prober, slot, key)
+
+    async def _probe_once(self, prober: Prober, slot: Slot, key: tuple[WorkerRef, str]) -> None:
+        life = slot.life
+        if life is None:
+            return
+        try:
+            async with self._limiter:
+                verdict = await prober.probe(life.ref, life.worker_id, life.pid)
+        finally:
+            self._under_way.discard(key)
+        if verdict.passed is None:
+            self._runner.count_broken_check(prober.check, verdict.detail)
+        elif not verdict.passed or self._would_change(life.ref, prober.check):
+            result = CheckResult(life.ref, prober.check, verdict.passed, verdict.detail)
+            self._runner.submit(HealthReported((result,), anyio.current_time()))
+
+    def _would_change(self, ref: WorkerRef, check: str) -> bool:
+        slots = self._runner.pool.slots
+        life = slots[ref.slot].life if ref.slot < len(slots) else None
+        return life is not None and (not life.probed or any(failing.check == check for failing in life.failing))

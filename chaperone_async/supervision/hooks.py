@@ -1,0 +1,68 @@
+"""The user's functions: called with a bound on time, never able to break supervision."""
+
+import traceback
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from inspect import isawaitable, iscoroutinefunction
+from typing import Any
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+
+from chaperone_async.core.actions import Hook
+from chaperone_async.errors import StopPool
+
+Callback = Callable[[Any], Any]
+in_callback: ContextVar[bool] = ContextVar("in_callback", default=False)
+THREADS = 16
+"""Synchronous callbacks of one pool that may run, or hang, at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    on_crash: Callback | None = None
+    on_unhealthy: Callback | None = None
+    check: Callback | None = None
+
+    def named(self, hook: Hook) -> Callback | None:
+        return self.on_crash if hook == "on_crash" else self.on_unhealthy
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a call. `stop`: the callback raised StopPool, with this reason. `error`: it failed, and how."""
+
+    value: Any = None
+    stop: str | None = None
+    error: str | None = None
+
+
+class CallbackRunner:
+    """Calls sync functions in a thread and async ones in the loop, and cuts either off after `timeout` seconds."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._limiter: CapacityLimiter | None = None
+
+    async def call(self, function: Callback, worker: object) -> Outcome:
+        """In a task of its own: what the function calls can see that it is inside a callback."""
+        in_callback.set(True)
+        with anyio.move_on_after(self._timeout) as scope:
+            try:
+                return Outcome(await self._run(function, worker))
+            except StopPool as stop:
+                return Outcome(stop=stop.reason)
+            except Exception:  # noqa: BLE001  a user's function may raise anything: it is reported, supervision goes on
+                return Outcome(error=traceback.format_exc())
+        if scope.cancelled_caught:
+            return Outcome(error=f"cut off: it did not return within {self._timeout:g} s")
+        return Outcome()
+
+    async def _run(self, function: Callback, worker: object) -> Any:
+        if iscoroutinefunction(function):
+            return await function(worker)
+        if self._limiter is None:
+            self._limiter = CapacityLimiter(THREADS)
+        result = await to_thread.run_sync(function, worker, abandon_on_cancel=True, limiter=self._limiter)
+        return await result if isawaitable(result) else result

@@ -1,0 +1,209 @@
+"""The one task that owns a pool: event → step() → perform(). Everyone else holds a frozen snapshot of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import anyio
+from anyio.abc import TaskGroup
+
+from chaperone_async.core.actions import Action, Announce, Consult, Death, Kill, Signal, Spawn
+from chaperone_async.core.events import (
+    CallbackReturned,
+    LimitReached,
+    PoolEvent,
+    ReadyTold,
+    StoppingTold,
+    StopRequested,
+    TimeExtended,
+    TimePassed,
+    WorkerRef,
+)
+from chaperone_async.core.pool import Pool, new_pool
+from chaperone_async.core.reasons import Reason
+from chaperone_async.core.recycle import job_limit
+from chaperone_async.core.spec import PoolSpec
+from chaperone_async.core.step import step
+from chaperone_async.supervision.handle import Worker
+from chaperone_async.supervision.hooks import CallbackRunner, Hooks
+from chaperone_async.supervision.journal import OUTPUT_LINES_KEPT, Journal
+from chaperone_async.supervision.monitor import monitor_worker
+from chaperone_async.supervision.readings import Readings
+from chaperone_async.system.ports import (
+    ExtendNotice,
+    Notice,
+    Processes,
+    ReadyNotice,
+    StoppingNotice,
+    Telemetry,
+    TelemetrySource,
+    Usage,
+    UsageSampler,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The ports, as one argument. `wall` turns monotonic seconds into an aware UTC time."""
+
+    processes: Processes
+    sampler: UsageSampler
+    telemetry: TelemetrySource
+    wall: Callable[[float], datetime]
+
+
+class PoolRunner:
+    def __init__(self, spec: PoolSpec, world: World, journal: Journal, hooks: Hooks, salt: int) -> None:
+        self.pool: Pool = new_pool(spec, salt)
+        self.readings = Readings()
+        self.sampler = world.sampler
+        self.telemetry = world.telemetry
+        self.processes = world.processes
+        self.wall = world.wall
+        self.callback_failures = 0
+        self.last_callback_failure = ""
+        self.broken_checks: dict[str, str] = {}
+        self._journal = journal
+        self._hooks = hooks
+        self._callbacks = CallbackRunner(spec.callbacks.timeout)
+        self._send, self._inbox = anyio.create_memory_object_stream[PoolEvent](float("inf"))
+        self._waiting: list[tuple[Callable[[Pool], bool], anyio.Event]] = []
+        self._last_dead: dict[int, Death] = {}
+        self._jobs_of_the_dead = 0
+
+    # What others may do
+
+    def submit(self, event: PoolEvent) -> None:
+        """Never blocks. An event after the end of the pool is dropped: nothing is left that it could concern."""
+        try:
+            self._send.send_nowait(event)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return
+
+    async def until(self, condition: Callable[[Pool], bool]) -> None:
+        """Wait until the pool is as `condition` wants it."""
+        if condition(self.pool):
+            return
+        happened = anyio.Event()
+        self._waiting.append((condition, happened))
+        await happened.wait()
+
+    def worker(self, ref: WorkerRef) -> Worker:
+        return Worker(self, ref)
+
+    def death(self, ref: WorkerRef) -> Death | None:
+        """How this life ended; known until the next death in its slot."""
+        death = self._last_dead.get(ref.slot)
+        return death if death is not None and death.ref == ref else None
+
+    def notice(self, notice: Notice) -> None:
+        """What a worker said that cannot wait for the next tick."""
+        now = anyio.current_time()
+        match notice:
+            case ReadyNotice(ref):
+                self.submit(ReadyTold(ref, now))
+            case StoppingNotice(ref):
+                self.submit(StoppingTold(ref, now))
+            case ExtendNotice(ref, seconds):
+                self.submit(TimeExtended(ref, seconds, now))
+            case _:
+                self.check_jobs(notice.ref, self.telemetry.telemetry(notice.ref))
+
+    def check_jobs(self, ref: WorkerRef, said: Telemetry) -> None:
+        most = job_limit(self.pool.spec.recycle, ref, self.pool.salt)
+        if most is not None and said.jobs_done >= most:
+            detail = f"{said.jobs_done} jobs of at most {most}"
+            self.submit(LimitReached(ref, Reason.MAX_JOBS, detail, anyio.current_time()))
+
+    def callback_failed(self, what: str, error: str) -> None:
+        self.callback_failures += 1
+        self.last_callback_failure = f"{what}: {error.strip().splitlines()[-1]}"
+        self._tell("callback.failed", f"{what}: {error}")
+
+    def stop_pool(self, what: str, reason: str) -> None:
+        """A callback raised StopPool."""
+        self.submit(StopRequested(None, anyio.current_time(), by=what, fatal=reason))
+
+    def count_broken_check(self, check: str, detail: str) -> None:
+        """A check that could not be made says nothing of the worker; but it is said once."""
+        if self.broken_checks.get(check) != detail:
+            self.broken_checks[check] = detail
+            self._tell("check.broken", f"{check}: {detail}")
+
+    def jobs_processed(self) -> int:
+        """By all workers of the pool so far, dead and living."""
+        lives = (slot.life for slot in self.pool.slots if slot.live)
+        return self._jobs_of_the_dead + sum(self.telemetry.telemetry(life.ref).jobs_done for life in lives if life)
+
+    # The loop
+
+    async def run(self) -> None:
+        """Until the pool has been shut down and nothing of it lives."""
+        async with self._inbox, anyio.create_task_group() as tasks:
+            self._advance(TimePassed(anyio.current_time()), tasks)
+            while not (self.pool.shutting and not self.pool.live):
+                self._advance(await self._next_event(), tasks)
+            tasks.cancel_scope.cancel()
+
+    async def _next_event(self) -> PoolEvent:
+        try:
+            return self._inbox.receive_nowait()
+        except anyio.WouldBlock:
+            pass
+        with anyio.CancelScope(deadline=self.pool.next_deadline):
+            return await self._inbox.receive()
+        return TimePassed(anyio.current_time())
+
+    def _advance(self, event: PoolEvent, tasks: TaskGroup) -> None:
+        self.pool, actions = step(self.pool, event)
+        for action in actions:
+            self._perform(action, tasks)
+        if self._waiting:
+            for waiter in [w for w in self._waiting if w[0](self.pool)]:
+                self._waiting.remove(waiter)
+                waiter[1].set()
+
+    def _perform(self, action: Action, tasks: TaskGroup) -> None:
+        match action:
+            case Spawn(ref, worker_id):
+                tasks.start_soon(
+                    monitor_worker, ref, worker_id, self.pool.spec, self.processes, self.submit, name=worker_id
+                )
+            case Signal(ref, signal, to):
+                self.processes.signal(ref, signal, to)
+            case Kill(ref):
+                self.processes.kill(ref)
+            case Consult():
+                tasks.start_soon(self._consult, action)
+            case Announce(death=death):
+                if death is not None:
+                    self._bury(death)
+                self._journal.add(self.pool.name, action)
+
+    def _tell(self, kind: str, detail: str) -> None:
+        self._journal.add(self.pool.name, Announce(kind, anyio.current_time(), detail=detail))
+
+    async def _consult(self, action: Consult) -> None:
+        function = self._hooks.named(action.hook)
+        if function is not None:
+            outcome = await self._callbacks.call(function, self.worker(action.ref))
+            if outcome.error is not None:
+                self.callback_failed(action.hook, outcome.error)
+            if outcome.stop is not None:
+                self.stop_pool(action.hook, outcome.stop)
+        self.submit(CallbackReturned(action.ref, anyio.current_time()))
+
+    def _bury(self, death: Death) -> None:
+        """Keep what is known of a life that is over. Its output stays readable until the next death in its slot."""
+        usage = self.readings.usage.get(death.ref, Usage())
+        said = self.telemetry.telemetry(death.ref)
+        self._journal.record(
+            self.pool.name, death, kept=self.pool.spec.crash_records, peak_memory=usage.peak_memory,
+            cpu_seconds=usage.cpu_seconds, job=said.current_job,
+            output=self.processes.output(death.ref, OUTPUT_LINES_KEPT),
+        )  # fmt: skip
+        self._jobs_of_the_dead += said.jobs_done
+        before = self._last_dead.get(death.ref.slot)
+        if before is not None:
+            self.processes.forget(before.ref)
+        self._last_dead[death.ref.slot] = death

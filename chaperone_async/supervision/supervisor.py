@@ -1,0 +1,181 @@
+"""All pools side by side: add, remove, stop, snapshot(), submit(); and the shutdown with its one deadline."""
+
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import anyio
+from anyio.abc import TaskGroup
+
+from chaperone_async.core.actions import Announce
+from chaperone_async.core.events import PoolEvent, ShutdownRequested, StopRequested
+from chaperone_async.core.pool import Pool
+from chaperone_async.core.probes import Supervised
+from chaperone_async.core.spec import PoolSpec
+from chaperone_async.errors import DuplicatePool, UnknownPool
+from chaperone_async.supervision.feeds import HealthFeed
+from chaperone_async.supervision.hooks import Hooks
+from chaperone_async.supervision.journal import Journal
+from chaperone_async.supervision.readings import Readings
+from chaperone_async.supervision.runner import PoolRunner, World
+from chaperone_async.system.ports import Prober
+
+PULSE = 1.0
+RATE_WINDOW = 60
+ProberMaker = Callable[[PoolRunner], tuple[Prober, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """One pool at one moment: the record, the last measured figures, and how its user functions fare."""
+
+    pool: Pool
+    readings: Readings
+    jobs_processed: int
+    callback_failures: int
+    last_callback_failure: str
+    broken_checks: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything at one moment (`at`, monotonic seconds). Frozen: whoever holds it sees no change."""
+
+    at: float
+    started_at: float
+    pools: tuple[PoolView, ...]
+    draining: bool
+    deadline: float | None
+    jobs_per_minute: float
+    probed: Supervised
+
+
+class Supervisor:
+    """`salt` should differ between supervisor lives: worker ids and jitter come from it."""
+
+    def __init__(self, world: World, journal: Journal, salt: int) -> None:
+        self.journal = journal
+        self.deadline: float | None = None
+        self._world = world
+        self._salt = salt
+        self._runners: dict[str, PoolRunner] = {}
+        self._probers: dict[str, tuple[Prober, ...]] = {}
+        self._broken: dict[str, str] = {}
+        self._tasks: TaskGroup | None = None
+        self._started_at = 0.0
+        self._pulse_at = 0.0
+        self._ended = anyio.Event()
+        self._jobs_each_second: deque[int] = deque(maxlen=RATE_WINDOW + 1)
+
+    # Pools
+
+    def add(self, spec: PoolSpec, hooks: Hooks, make_probers: ProberMaker | None = None) -> PoolRunner:
+        """A pool added while the supervisor runs starts at once. Raises DuplicatePool."""
+        if spec.name in self._runners:
+            raise DuplicatePool(spec.name)
+        runner = PoolRunner(spec, self._world, self.journal, hooks, self._salt)
+        self._probers[spec.name] = make_probers(runner) if make_probers is not None else ()
+        self._runners[spec.name] = runner
+        if self._tasks is not None:
+            self._tasks.start_soon(self._run_pool, runner, name=f"pool {spec.name}")
+        if self.deadline is not None:
+            runner.submit(ShutdownRequested(self.deadline, anyio.current_time()))
+        return runner
+
+    async def remove(self, name: str) -> None:
+        """Stop a pool gracefully, and forget it. Raises UnknownPool."""
+        runner = self.runner(name)
+        now = anyio.current_time()
+        runner.submit(StopRequested(None, now))
+        await runner.until(lambda pool: not pool.live)
+        runner.submit(ShutdownRequested(now, now))
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        self._runners.pop(name, None)
+        self._probers.pop(name, None)
+        self._broken.pop(name, None)
+        self.journal.forget(name)
+
+    def runner(self, name: str) -> PoolRunner:
+        try:
+            return self._runners[name]
+        except KeyError:
+            raise UnknownPool(name) from None
+
+    def submit(self, name: str, event: PoolEvent) -> None:
+        """Raises UnknownPool."""
+        self.runner(name).submit(event)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._runners)
+
+    # Looking
+
+    def snapshot(self) -> Snapshot:
+        now = anyio.current_time()
+        views = tuple(
+            PoolView(
+                runner.pool, runner.readings, runner.jobs_processed(), runner.callback_failures,
+                runner.last_callback_failure, runner.broken_checks,
+            )
+            for runner in self._runners.values()
+        )  # fmt: skip
+        pools = tuple(view.pool for view in views)
+        probed = Supervised(pools, now - self._pulse_at, self.deadline is not None, tuple(self._broken.items()))
+        return Snapshot(now, self._started_at, views, self.deadline is not None, self.deadline, self._rate(), probed)
+
+    def _rate(self) -> float:
+        """Jobs finished in the last minute; in a younger supervisor's whole life."""
+        jobs = self._jobs_each_second
+        return float(max(0, jobs[-1] - jobs[0])) * RATE_WINDOW / max(1, len(jobs) - 1) if len(jobs) > 1 else 0.0
+
+    # Running
+
+    async def run(self) -> None:
+        """Until `shut_down` has been called and every pool has ended. Cancelled: everything is killed and reaped."""
+        self._started_at = self._pulse_at = anyio.current_time()
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            tasks.start_soon(self._pulse)
+            for runner in self._runners.values():
+                tasks.start_soon(self._run_pool, runner, name=f"pool {runner.pool.name}")
+            await self._ended.wait()
+            tasks.cancel_scope.cancel()
+        self._tasks = None
+
+    def shut_down(self, deadline: float) -> None:
+        """Drain all pools; what still lives at `deadline` (monotonic) is killed. Called again, it may only hurry."""
+        self.deadline = deadline if self.deadline is None else min(self.deadline, deadline)
+        for runner in self._runners.values():
+            runner.submit(ShutdownRequested(self.deadline, anyio.current_time()))
+        self._end_if_empty()
+
+    def _end_if_empty(self) -> None:
+        ended = (name in self._broken or (r.pool.shutting and not r.pool.live) for name, r in self._runners.items())
+        if self.deadline is not None and all(ended):
+            self._ended.set()
+
+    async def _pulse(self) -> None:
+        while True:
+            self._pulse_at = anyio.current_time()
+            self._jobs_each_second.append(sum(runner.jobs_processed() for runner in self._runners.values()))
+            await anyio.sleep(PULSE)
+
+    async def _run_pool(self, runner: PoolRunner) -> None:
+        """A bug in one pool's supervision ends that pool, not the others; livez says so."""
+        name = runner.pool.name
+        self._world.telemetry.listen(name, runner.notice)
+        feed = HealthFeed(runner, self._probers.get(name, ()))
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(feed.run)
+                await runner.run()
+                tasks.cancel_scope.cancel()
+        except Exception:  # noqa: BLE001  whatever it is, the other pools go on; livez fails, so it cannot go unseen
+            self._broken[name] = "its supervision failed; see the log"
+            news = Announce("pool.broken", anyio.current_time(), detail=traceback.format_exc())
+            self.journal.add(name, news)
+        self._end_if_empty()
