@@ -10,14 +10,14 @@ import socket
 import struct
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.system.conversation import EMPTY, Conversation, Malformed
-from chaperone_async.system.kinship import lineage
+from chaperone_async.system.janitor import read_stat
 from chaperone_async.system.ports import NoticeSink, Telemetry
 
 SUPPORTED = hasattr(socket, "SO_PASSCRED")  # elsewhere a sender cannot be told from an impostor
@@ -25,6 +25,8 @@ MAX_DATAGRAM = 4096
 _PER_TURN = 32  # datagrams read from one socket in one turn of the loop
 _MAX_PENDING = 16  # datagrams kept until the worker's pid is known
 _LONGEST_PATH = 107  # sun_path without its final zero
+_FAR_ENOUGH = 64  # generations of processes; no worker nests deeper
+_OURSELVES = (-1, -1)
 _CREDENTIALS = struct.Struct("iII")  # pid, uid, gid
 _ANCILLARY = socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(16 * 4)
 
@@ -76,7 +78,7 @@ class NotifySockets:
     def open(self, ref: WorkerRef, uid: int | None, gid: int | None) -> str:
         """A new life in this slot is about to start, as this user (None: ours). The answer is its NOTIFY_SOCKET.
         Raises OSError."""
-        key, owner = (ref.pool, ref.slot), (-1 if uid is None else uid, -1 if gid is None else gid)
+        key, owner = (ref.pool, ref.slot), _owner(uid, gid)
         slot = self._slots.get(key)
         if slot is not None and slot.owner != owner:
             self.retire(*key)
@@ -127,7 +129,7 @@ class NotifySockets:
 
     def _bind(self, ref: WorkerRef, owner: tuple[int, int]) -> _Slot:
         directory = self._home()
-        if owner != (-1, -1):
+        if owner != _OURSELVES:
             directory.chmod(0o711)  # to be passed through, not listed
         directory /= str(self._pools.setdefault(ref.pool, len(self._pools)))
         # Ours, not the pool's user's: whoever may write here could have us chown what he likes.
@@ -138,7 +140,7 @@ class NotifySockets:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             os.fchmod(listener.fileno(), 0o600)  # before bind: the file is born with it
             listener.bind(str(path))
-            if owner != (-1, -1):
+            if owner != _OURSELVES:
                 os.chown(path, *owner, follow_symlinks=False)
         except OSError:
             listener.close()
@@ -212,6 +214,33 @@ def _sender(ancillary: Iterable[tuple[int, int, bytes]]) -> int:
             for (descriptor,) in struct.iter_unpack("i", data[: len(data) // 4 * 4]):
                 os.close(descriptor)
     return pid
+
+
+def lineage(pid: int) -> Iterator[int]:
+    """The pid, its session's leader, then its ancestors, nearest first, up to but without this process itself.
+
+    Lazy, because the session mostly settles it: each worker leads one. A process that is gone has only its own pid.
+    """
+    yield pid
+    stop = os.getpid()
+    for distance in range(_FAR_ENOUGH):
+        stat = read_stat(pid)
+        if stat is None:
+            return
+        pid, session, _ = stat
+        if not distance:
+            yield session
+        if pid in {0, 1, stop}:
+            return
+        yield pid
+
+
+def _owner(uid: int | None, gid: int | None) -> tuple[int, int]:
+    """For chown, where -1 changes nothing."""
+    return (
+        -1 if uid is None or uid == os.geteuid() else uid,
+        -1 if gid is None or gid == os.getegid() else gid,
+    )
 
 
 def _usual_places() -> tuple[Path, ...]:
