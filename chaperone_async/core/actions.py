@@ -48,7 +48,8 @@ class Death:
 
 @dataclass(frozen=True, slots=True)
 class Consult:
-    """Run a user callback; the runner answers with CallbackReturned."""
+    """Run a user callback. Of on_crash the runner reports the end with CallbackReturned; on_unhealthy needs no answer,
+    and must not get one: it might be taken for on_crash's, once its worker has died."""
 
     ref: WorkerRef
     hook: Hook

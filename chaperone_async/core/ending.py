@@ -169,6 +169,16 @@ def _settle(slot: Slot, verdict: Verdict, at: float) -> Move:
             return with_state(slot, Fatal(detail)), (told,)
 
 
+def release_consulting(_rules: Rules, slot: Slot, state: Consulting, event: Release) -> Move:
+    """Asked for a successor before on_crash has answered: there will be one, but on_crash is heard first. A restart
+    asked for by on_crash itself is no way around the back-off."""
+    if event.fresh:
+        return replace(slot, state=replace(state, verdict=Again(0)), hold=None, history=FRESH), ()
+    if slot.hold is None and isinstance(state.verdict, Finish):
+        return with_state(slot, replace(state, verdict=Again(0))), ()
+    return replace(slot, hold=None), ()
+
+
 def consulted(_rules: Rules, slot: Slot, state: Consulting, event: CallbackReturned | TimePassed) -> Move:
     return _settle(slot, state.verdict, event.at)
 

@@ -104,7 +104,7 @@ class LimitReached:
 
 @dataclass(frozen=True, slots=True)
 class CallbackReturned:
-    """on_crash or on_unhealthy has had its say about this worker (or was cut off)."""
+    """on_crash has had its say about this worker (or was cut off)."""
 
     ref: WorkerRef
     at: float

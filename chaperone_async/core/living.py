@@ -44,14 +44,14 @@ def spawned(rules: Rules, slot: Slot, state: Spawning, event: Spawned) -> Move:
 def _start(rules: Rules, slot: Slot, life: Life, at: float) -> Move:
     timeout = rules.spec.health.start_timeout
     alive_at = life.spawned_at + rules.spec.restart.start_seconds
-    starting = Starting(life, alive_at, at + timeout if timeout else inf)
+    starting = Starting(life, alive_at, max(at + timeout, alive_at) if timeout else inf)
     return _perhaps_ready(rules, with_state(slot, starting), starting, at)
 
 
 def _perhaps_ready(rules: Rules, slot: Slot, state: Starting, at: float) -> Move:
     """Starting ends when the worker has said so or has lived for start_seconds, and its active checks have passed."""
     policy, life = rules.spec.health, state.life
-    alive = at >= state.alive_at
+    alive = at >= life.spawned_at + rules.spec.restart.start_seconds
     if alive and state.alive_at != inf:
         slot = with_state(slot, replace(state, alive_at=inf))
     up = life.told_ready or (policy.ready == "alive" and alive)
@@ -66,7 +66,7 @@ def spawn_failed(rules: Rules, slot: Slot, state: Spawning, event: SpawnFailed) 
     return die(rules, slot, state.life, state.doom, Exit(Reason.SPAWN_ERROR, event.error, None, None), event.at)
 
 
-def told_ready_early(_rules: Rules, slot: Slot, state: Spawning, _event: ReadyTold) -> Move:
+def told_ready_early(_rules: Rules, slot: Slot, state: Spawning | Frozen, _event: ReadyTold) -> Move:
     return with_state(slot, replace(state, life=replace(state.life, told_ready=True))), ()
 
 
@@ -122,7 +122,8 @@ def _health_changed(rules: Rules, slot: Slot, before: Life, life: Life, at: floa
         return slot, (tell("worker.recovered", life, at),) if before.failing else ()
     reason, detail = health.reason_for(worst), health.describe(worst)
     if not life.unhealthy:
-        return slot, (tell("worker.degraded", life, at, reason, detail),) if not before.failing else ()
+        news = before.unhealthy or not before.failing
+        return slot, (tell("worker.degraded", life, at, reason, detail),) if news else ()
     told = () if before.unhealthy else (tell("worker.unhealthy", life, at, reason, detail),)
     if rules.spec.callbacks.on_unhealthy:
         asked = worst.count % rules.spec.health.failure_threshold == 0 and worst not in before.failing
@@ -130,7 +131,7 @@ def _health_changed(rules: Rules, slot: Slot, before: Life, life: Life, at: floa
     return after(*told, end_gracefully(rules, slot, life, Doom(reason, detail, fault=True), at))
 
 
-def stopping_told(_rules: Rules, slot: Slot, state: Starting | Running, event: StoppingTold) -> Move:
+def stopping_told(_rules: Rules, slot: Slot, state: _Served, event: StoppingTold) -> Move:
     life = replace(state.life, leaving=True)
     return with_state(slot, replace(state, life=life)), (tell("worker.leaving", life, event.at),)
 
@@ -139,11 +140,11 @@ def limit_reached(_rules: Rules, slot: Slot, state: _Served, event: LimitReached
     return _due(slot, state, Due(event.reason, event.detail), event.at)
 
 
-def retire(_rules: Rules, slot: Slot, state: _Served, event: Retire) -> Move:
+def retire(_rules: Rules, slot: Slot, state: Spawning | _Served, event: Retire) -> Move:
     return _due(slot, state, event.due, event.at)
 
 
-def _due(slot: Slot, state: _Served, due: Due, at: float) -> Move:
+def _due(slot: Slot, state: Spawning | _Served, due: Due, at: float) -> Move:
     if state.life.due is not None:
         return slot, ()
     life = replace(state.life, due=due)
@@ -164,9 +165,10 @@ def freeze(_rules: Rules, slot: Slot, state: Starting | Running, event: Freeze) 
 
 
 def thaw(rules: Rules, slot: Slot, state: Frozen, event: Release) -> Move:
-    life, free = replace(state.life, failing=(), unhealthy=False), replace(slot, hold=None)
+    life = replace(state.life, failing=(), unhealthy=False)
+    free = replace(slot, hold=None, history=FRESH if event.fresh else slot.history)
     woken = (Signal(life.ref, "SIGCONT", "session"), tell("worker.resumed", life, event.at))
     if life.ready_at is None:
         return after(*woken, _start(rules, free, life, event.at))
-    proven_at = life.spawned_at + rules.spec.restart.crash_loop.early if slot.history.looping else inf
+    proven_at = life.spawned_at + rules.spec.restart.crash_loop.early if free.history.looping else inf
     return replace(free, state=Running(life, max(proven_at, event.at))), woken

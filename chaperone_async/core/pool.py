@@ -6,19 +6,19 @@ from typing import Literal
 
 from chaperone_async.core.slots import Lane, Slots
 from chaperone_async.core.spec import PoolSpec
-from chaperone_async.core.states import Hold, Slot
+from chaperone_async.core.states import Fatal, Hold, Slot
 
 PoolState = Literal["starting", "running", "degraded", "crash_loop", "paused", "stopping", "stopped", "fatal"]
 
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """Open: every slot is looping and none is healthy. One canary at a time is tried; `crashes` are those its slot had
-    when it was chosen, so that a new one is noticed."""
+    """Open: every slot is looping and none is healthy. One canary at a time is tried; `early` are its slot's early
+    crashes when it was chosen, so that a new one is noticed."""
 
     since: float
     canary: int | None = None
-    crashes: int = 0
+    early: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,12 @@ class Pool:
     def wanted(self) -> int:
         """Slots that ought to have a worker now."""
         return self.desired - self.slots.count(Lane.HELD) - self.slots.count(Lane.FINISHED)
+
+    @property
+    def given_up(self) -> int:
+        """Fatal slots, not counting a surge that never got ready: it takes nothing away from the others."""
+        surge = self.slots[self.desired] if len(self.slots) > self.desired else None
+        return self.slots.count(Lane.FATAL) - (surge is not None and isinstance(surge.state, Fatal))
 
     @property
     def least_ready(self) -> int:

@@ -1,13 +1,13 @@
 """What operators, callbacks and the supervisor may ask of a pool, one function each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from chaperone_async.core import events as ev
 from chaperone_async.core.commands import Freeze, Halt, KillNow, Release, Retire
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.shutdown import kill_time
-from chaperone_async.core.states import LIVE, Doom, Due, Fatal, Finished, Held, Hold
+from chaperone_async.core.states import Doom, Due, Fatal, Finished, Hold, Slot
 from chaperone_async.core.turn import Turn
 
 
@@ -32,11 +32,18 @@ def release_surplus(turn: Turn, detail: str, by: str | None) -> None:
 
 def start(turn: Turn, request: ev.StartRequested) -> None:
     """Undo stops and pauses, forget crashes, close the breaker."""
+    if not _may_run_again(turn, request.target):
+        return
     if request.target is None:
         turn.tell("pool.started", by=request.by)
     turn.change(hold=None, fatal=None, breaker=None, stopped=False)
     for index in turn.targets(request.target):
         turn.apply(index, Release(fresh=True, at=turn.at))
+
+
+def _may_run_again(turn: Turn, target: ev.Target) -> bool:
+    """Not in a shutdown, and not for the sake of a worker that is no more."""
+    return not turn.pool.shutting and (target is None or len(turn.targets(target)) > 0)
 
 
 def stop(turn: Turn, request: ev.StopRequested) -> None:
@@ -54,27 +61,36 @@ def stop(turn: Turn, request: ev.StopRequested) -> None:
 
 def restart(turn: Turn, request: ev.RestartRequested) -> None:
     doom = Doom(Reason.RESTART, f"restarted by {request.by}", by=request.by)
-    _restart(turn, request.target, "pool.restarting", request.by, Halt(doom, None, turn.at))
+    for slot in _to_restart(turn, request.target, "pool.restarting", request.by):
+        turn.apply(slot.index, Halt(doom, slot.hold, turn.at))
 
 
 def roll(turn: Turn, request: ev.RollRequested) -> None:
     due = Due(Reason.RESTART, f"rolling restart by {request.by}")
-    _restart(turn, request.target, "pool.rolling", request.by, Retire(due, turn.at))
+    for slot in _to_restart(turn, request.target, "pool.rolling", request.by):
+        turn.apply(slot.index, Retire(due, turn.at))
 
 
-def _restart(turn: Turn, target: ev.Target, kind: str, by: str, command: Halt | Retire) -> None:
-    """Running workers get `command`; slots without a process start afresh, but those stopped by hand one by one."""
-    pool = turn.pool
-    by_hand = target is None and pool.hold is None
+def _to_restart(turn: Turn, target: ev.Target, kind: str, by: str) -> Iterator[Slot]:
+    """The slots with a process. Those without start afresh, but what was stopped or paused by hand, one by one, stays
+    so when the whole pool is restarted."""
+    if not _may_run_again(turn, target):
+        return
+    one_by_one = target is None and turn.pool.hold is None
     if target is None:
         turn.tell(kind, by=by)
-    turn.change(hold=None, fatal=None, breaker=None, stopped=False)
+    turn.change(hold=None, fatal=None, stopped=False)
+    if target is None:
+        turn.change(breaker=None)
     for index in turn.targets(target):
         slot = turn.pool.slots[index]
-        if isinstance(slot.state, LIVE):
-            turn.apply(index, command)
-        elif not (by_hand and isinstance(slot.state, Held)):
-            turn.apply(index, Release(fresh=True, at=turn.at))
+        kept = one_by_one and slot.hold is not None
+        if not kept and (slot.hold is not None or not slot.live):
+            if slot.life is None:
+                turn.change(breaker=None)
+            turn.apply(index, Release(fresh=slot.life is None, at=turn.at))
+        if slot.live:
+            yield turn.pool.slots[index]
 
 
 def pause(turn: Turn, request: ev.PauseRequested) -> None:

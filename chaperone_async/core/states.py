@@ -222,7 +222,7 @@ def _tally(slot: Slot) -> int:
     state = slot.state
     tally = _LANES[type(state)]
     looping = slot.history.looping
-    if looping:
+    if looping and not isinstance(state, Held | Finished):  # those are not wanted now
         tally += _LOOPING
     ready = slot.ready
     if ready:

@@ -5,7 +5,7 @@ is brought back in line with what is wanted of it. Only what the event touched i
 """
 
 from chaperone_async.core.actions import Action
-from chaperone_async.core.breaker import tend_breaker
+from chaperone_async.core.breaker import on_trial, tend_breaker, tend_canary
 from chaperone_async.core.commands import Checked, Freeze, Park
 from chaperone_async.core.events import Fact, HealthReported, PoolEvent, TimePassed
 from chaperone_async.core.pool import Pool
@@ -51,13 +51,14 @@ def _reconcile(turn: Turn) -> None:
     tend_rolling(turn)
     _fill(turn)
     _trim(turn)
+    tend_canary(turn)
     _announce(turn)
 
 
 def _fill(turn: Turn) -> None:
     """Every vacant slot that is wanted gets a worker, or is put on the hold that keeps it empty."""
     hold = turn.pool.hold
-    while hold is None and len(turn.pool.slots) < turn.pool.target:
+    while hold is None and turn.pool.fatal is None and len(turn.pool.slots) < turn.pool.target:
         turn.change(slots=turn.pool.slots.append(Slot(len(turn.pool.slots))))
     index = turn.pool.slots.first(Lane.VACANT)
     while index is not None and index < turn.pool.target:
@@ -66,10 +67,9 @@ def _fill(turn: Turn) -> None:
 
 
 def _occupy(turn: Turn, index: int, hold: Hold | None) -> None:
-    breaker = turn.pool.breaker
     if hold is not None:
         turn.apply(index, Freeze(hold, turn.at))
-    elif breaker is not None and breaker.canary != index:
+    elif turn.pool.breaker is not None and not on_trial(turn.pool, index):
         turn.apply(index, Park(turn.at))
     else:
         turn.begin(index)
@@ -83,7 +83,7 @@ def _trim(turn: Turn) -> None:
 
 def _announce(turn: Turn) -> None:
     pool = turn.pool
-    if pool.fatal is None and pool.hold is None and 0 < pool.wanted <= pool.slots.count(Lane.FATAL):
+    if pool.fatal is None and pool.hold is None and 0 < pool.wanted <= pool.given_up:
         index = pool.slots.first(Lane.FATAL)
         state = pool.slots[index].state if index is not None else None
         detail = state.detail if isinstance(state, Fatal) else ""

@@ -21,7 +21,7 @@ from chaperone_async.core.spec import (
     RestartPolicy,
     StopPolicy,
 )
-from chaperone_async.core.states import Frozen, Hold, Killing, Running, Starting, Stopping
+from chaperone_async.core.states import Finished, Frozen, Held, Hold, Killing, Running, Starting, Stopping
 from chaperone_async.core.step import step
 from tests.core.world import World
 
@@ -132,7 +132,8 @@ class PoolMachine(RuleBasedStateMachine):
         before = self.world.pool
         self.world.pool, actions = step(before, replace(old, at=self.world.now))
         if stale:
-            assert self.world.pool is before and not actions, "a stale event changed the pool"
+            assert self.world.pool is before, "a stale event changed the pool"
+            assert not actions, "a stale event made something happen"
         else:
             self.world.pool = before  # the same fact twice about a living worker is not what this rule is about
 
@@ -209,7 +210,9 @@ class PoolMachine(RuleBasedStateMachine):
         count = self.world.pool.slots.count
         assert count(Lane.LIVE) == sum(slot.live for slot in slots)
         assert count(Lane.READY) == sum(slot.ready for slot in slots)
-        assert count(Lane.LOOPING) == sum(slot.history.looping for slot in slots)
+        assert count(Lane.LOOPING) == sum(
+            slot.history.looping and not isinstance(slot.state, Held | Finished) for slot in slots
+        )
         assert self.world.pool.slots.due == min((slot.due for slot in slots), default=inf)
 
     @invariant()
@@ -221,8 +224,19 @@ class PoolMachine(RuleBasedStateMachine):
     @invariant()
     def in_a_quiet_pool_every_wanted_slot_is_cared_for(self) -> None:
         pool = self.world.pool
-        assert pool.hold is not None or len(pool.slots) >= pool.target
+        assert pool.hold is not None or pool.fatal is not None or len(pool.slots) >= pool.target
         assert pool.slots.first(Lane.VACANT) is None or (pool.slots.first(Lane.VACANT) or 0) >= pool.target
+
+    @invariant()
+    def nobody_waits_for_a_canary_that_never_comes(self) -> None:
+        pool = self.world.pool
+        if pool.slots.first(Lane.WAITING) is not None:
+            assert pool.breaker is not None
+            assert pool.live or pool.next_deadline < inf, "all wait, and nobody is tried"
+
+    @invariant()
+    def nothing_wakes_a_pool_in_its_shutdown(self) -> None:
+        assert not self.world.pool.shutting or self.world.pool.hold is not None
 
     def teardown(self) -> None:
         """From anywhere, stop and time make an end of every process."""
