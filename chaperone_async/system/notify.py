@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaperone_async.core.events import WorkerRef
-from chaperone_async.system.conversation import EMPTY, Conversation, Malformed
+from chaperone_async.system.conversation import EMPTY, Conversation
 from chaperone_async.system.janitor import read_stat
+from chaperone_async.system.message import Malformed
 from chaperone_async.system.ports import NoticeSink, Telemetry
 
 SUPPORTED = hasattr(socket, "SO_PASSCRED")  # elsewhere a sender cannot be told from an impostor
