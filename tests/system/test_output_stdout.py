@@ -4,9 +4,19 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+import pytest
 
 from chaperone_async.system.stdout import StdoutWriter
+
+
+@pytest.fixture(autouse=True)
+def no_child_left() -> Iterator[None]:
+    """Asks the kernel, not /proc by thread: the writers' threads come and go."""
+    yield
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def until(fact: Callable[[], object]) -> None:
