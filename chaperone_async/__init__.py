@@ -1,0 +1,38 @@
+"""An asyncio supervisor for pools of queue workers. The public names; nothing is imported before it is used."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chaperone_async.errors import ChaperoneError, ConfigError, DuplicatePool, ListenError, StopPool, UnknownPool
+    from chaperone_async.pools import WorkerPoolRegistry, WorkerPoolSupervisor, run
+    from chaperone_async.supervision.handle import Worker
+
+__version__ = "0.1.0"
+__all__ = [
+    "ChaperoneError",
+    "ConfigError",
+    "DuplicatePool",
+    "ListenError",
+    "StopPool",
+    "UnknownPool",
+    "Worker",
+    "WorkerPoolRegistry",
+    "WorkerPoolSupervisor",
+    "__version__",
+    "run",
+]
+
+_ROOMS = {
+    "Worker": "chaperone_async.supervision.handle",
+    "WorkerPoolRegistry": "chaperone_async.pools",
+    "WorkerPoolSupervisor": "chaperone_async.pools",
+    "run": "chaperone_async.pools",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_ROOMS.get(name, "chaperone_async.errors")), name)

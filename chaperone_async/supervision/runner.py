@@ -1,5 +1,6 @@
 """The one task that owns a pool: event → step() → perform(). Everyone else holds a frozen snapshot of it."""
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,7 @@ from chaperone_async.core.reasons import Reason
 from chaperone_async.core.recycle import job_limit
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.core.step import step
+from chaperone_async.errors import StopPool
 from chaperone_async.supervision.handle import Worker
 from chaperone_async.supervision.hooks import CallbackRunner, Hooks
 from chaperone_async.supervision.journal import OUTPUT_LINES_KEPT, Journal
@@ -119,6 +121,13 @@ class PoolRunner:
         self.callback_failures += 1
         self.last_callback_failure = f"{what}: {error.strip().splitlines()[-1]}"
         self._tell("callback.failed", f"{what}: {error}")
+
+    def check_raised(self, error: BaseException) -> None:
+        """A health check written in Python raised."""
+        if isinstance(error, StopPool):
+            self.stop_pool("health check", error.reason)
+        else:
+            self.callback_failed("health check", "".join(traceback.format_exception(error)))
 
     def stop_pool(self, what: str, reason: str) -> None:
         """A callback raised StopPool."""

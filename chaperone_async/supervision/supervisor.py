@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 
 from chaperone_async.core.actions import Announce
 from chaperone_async.core.events import PoolEvent, ShutdownRequested, StopRequested
-from chaperone_async.core.pool import Pool
+from chaperone_async.core.pool import Pool, new_pool
 from chaperone_async.core.probes import Supervised
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.errors import DuplicatePool, UnknownPool
@@ -36,6 +36,11 @@ class PoolView:
     callback_failures: int
     last_callback_failure: str
     broken_checks: Mapping[str, str]
+
+
+def new_pool_view(spec: PoolSpec) -> PoolView:
+    """Of a pool that does not run yet."""
+    return PoolView(new_pool(spec, 0), Readings(), 0, 0, "", {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +119,15 @@ class Supervisor:
 
     # Looking
 
+    def view(self, runner: PoolRunner) -> PoolView:
+        return PoolView(
+            runner.pool, runner.readings, runner.jobs_processed(), runner.callback_failures,
+            runner.last_callback_failure, runner.broken_checks,
+        )  # fmt: skip
+
     def snapshot(self) -> Snapshot:
         now = anyio.current_time()
-        views = tuple(
-            PoolView(
-                runner.pool, runner.readings, runner.jobs_processed(), runner.callback_failures,
-                runner.last_callback_failure, runner.broken_checks,
-            )
-            for runner in self._runners.values()
-        )  # fmt: skip
+        views = tuple(self.view(runner) for runner in self._runners.values())
         pools = tuple(view.pool for view in views)
         probed = Supervised(pools, now - self._pulse_at, self.deadline is not None, tuple(self._broken.items()))
         return Snapshot(now, self._started_at, views, self.deadline is not None, self.deadline, self._rate(), probed)

@@ -1,0 +1,280 @@
+"""The fluent face: builds specifications, starts supervision, submits requests."""
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import anyio
+from anyio.abc import TaskGroup
+
+from chaperone_async import __version__
+from chaperone_async.core import events as ev
+from chaperone_async.core.pool import Pool
+from chaperone_async.core.spec import PoolSpec
+from chaperone_async.errors import ChaperoneError, DuplicatePool, UnknownPool
+from chaperone_async.service.compose import Composed
+from chaperone_async.service.run import Settings, run_blocking, supervise
+from chaperone_async.service.views import View, Views, Wall
+from chaperone_async.supervision.hooks import Callback, Hooks, in_callback
+from chaperone_async.supervision.runner import PoolRunner
+from chaperone_async.supervision.supervisor import PoolView, new_pool_view
+from chaperone_async.system.clock import WallClock
+from chaperone_async.system.config.find import Document
+from chaperone_async.system.config.load import interpret
+from chaperone_async.system.config.problems import Place, Problems
+from chaperone_async.system.notify import NotifySockets
+from chaperone_async.system.ports import TelemetrySource
+
+BY = "the program"
+
+
+class WorkerPoolSupervisor:
+    """One pool. The methods that describe it return it, so that they chain; they have effect before it runs.
+
+    >>> pool = WorkerPoolSupervisor("emails").workers(5).command(["python", "worker.py"])
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._table: dict[str, Any] = {}
+        self._max_workers: int | None = None
+        self._hooks = Hooks()
+        self._composed: Composed | None = None
+        self._runner: PoolRunner | None = None
+        self._last_status: View | None = None
+
+    # Describing
+
+    def workers(self, count: int | None = None, *, min: int | None = None, max: int | None = None) -> Self:  # noqa: A002  these names are the interface's
+        """So many, or from `min` (what it starts with) to `max` (the most that `scale` accepts)."""
+        start = min if count is None else count
+        if start is None:
+            raise ChaperoneError(
+                "cannot set the number of workers: none was given; write .workers(5) or (min=1, max=10)"
+            )
+        if max is not None and max < start:
+            raise ChaperoneError(f"cannot set the number of workers: min {start} is over max {max}")
+        self._table["workers"], self._max_workers = start, max
+        return self
+
+    def queue(self, *names: str) -> Self:
+        """In order of priority."""
+        self._table["queue"] = list(names)
+        return self
+
+    def command(self, command: Sequence[str] | str) -> Self:
+        """A string is split as a shell would; `{queue}` `{pool}` `{slot}` `{worker_id}` expand."""
+        self._table["command"] = command if isinstance(command, str) else list(command)
+        return self
+
+    def with_health_check(self, check: Callback) -> Self:
+        """`check(worker)` is called at every health interval; a falsy answer is a failure."""
+        self._hooks = replace(self._hooks, check=check)
+        return self
+
+    def on_crash(self, callback: Callback) -> Self:
+        """`callback(worker)` is called after an unexpected death and before the replacement."""
+        self._hooks = replace(self._hooks, on_crash=callback)
+        return self
+
+    def on_unhealthy(self, callback: Callback) -> Self:
+        """`callback(worker)` decides what becomes of an unhealthy worker, in place of the default restart."""
+        self._hooks = replace(self._hooks, on_unhealthy=callback)
+        return self
+
+    def configure(self, **table: Any) -> Self:
+        """Any key of a pool in the configuration file: `.configure(stop={"timeout": "5s"}, env={"A": "1"})`."""
+        self._table.update(table)
+        return self
+
+    @property
+    def spec(self) -> PoolSpec:
+        """Checked as the configuration file is. Raises ConfigError."""
+        problems = Problems()
+        table = {"http": {"listen": []}, "pools": {self.name: self._table}}
+        document = Document(Path(f"pool {self.name}"), Place(f"pool {self.name}"), table)
+        config = interpret([document], {}, problems)
+        problems.raise_if_any()
+        spec, hooks = config.pools[0], self._hooks
+        callbacks = replace(
+            spec.callbacks, on_crash=hooks.on_crash is not None, on_unhealthy=hooks.on_unhealthy is not None
+        )
+        health = replace(spec.health, callback=hooks.check is not None)
+        return replace(spec, callbacks=callbacks, health=health, max_workers=self._max_workers)
+
+    # Running
+
+    async def supervise(self) -> None:
+        """Until the pool is stopped or given up. Cancelled, it kills its workers and leaves nothing behind."""
+        registry = WorkerPoolRegistry()
+        registry.register(self.name, self)
+        await registry.supervise()
+
+    def status(self) -> View:
+        """As the HTTP API has it. Before supervise() `workers` is empty; after it, it is the last state."""
+        if self._composed is None or self._runner is None:
+            return self._last_status or self._view(WallClock().at, NotifySockets(), new_pool_view(self.spec))
+        world = self._composed.world
+        return self._view(world.wall, world.telemetry, self._composed.supervisor.view(self._runner))
+
+    def _view(self, wall: Wall, telemetry: TelemetrySource, view: PoolView) -> View:
+        return Views(self.name, __version__, os.getpid(), wall, telemetry).pool(view, time.monotonic())
+
+    def attach(self, composed: Composed) -> PoolRunner:
+        self._composed, self._runner = composed, composed.add(self.spec, self._hooks)
+        return self._runner
+
+    def detach(self) -> None:
+        self._last_status = self.status()
+        self._composed = self._runner = None
+
+    async def over(self) -> None:
+        """Wait until the pool is stopped or given up."""
+        if self._runner is not None:
+            await self._runner.until(lambda pool: pool.state in {"stopped", "fatal"})
+
+    async def stop(self) -> None:
+        """Gracefully. Returns when nothing of the pool lives; inside a callback at once, and the pool is then fatal."""
+        fatal = "stopped inside a callback" if in_callback.get() else None
+        await self._ask(lambda now: ev.StopRequested(None, now, BY, fatal), lambda pool: pool.stopped)
+
+    async def scale(self, workers: int) -> None:
+        """Returns when so many are ready. Before supervise() it sets the configured number."""
+        if workers < 0:
+            raise ChaperoneError(f"cannot scale {self.name!r} to {workers}: the least is 0")
+        if self._max_workers is not None and workers > self._max_workers:
+            raise ChaperoneError(f"cannot scale {self.name!r} to {workers}: its max is {self._max_workers}")
+        if self._runner is None:
+            self._table["workers"] = workers
+        await self._ask(lambda now: ev.ScaleRequested(workers, now, BY), lambda pool: _has_scaled(pool, workers))
+
+    async def pause(self) -> None:
+        await self._ask(lambda now: ev.PauseRequested(None, now, BY), lambda pool: pool.hold is not None)
+
+    async def resume(self) -> None:
+        await self._ask(lambda now: ev.ResumeRequested(None, now, BY), lambda pool: pool.hold is None)
+
+    async def restart(self) -> None:
+        """Rolling: each replacement is ready before the old one goes. Returns when all have been replaced."""
+        old = _generations(self._runner.pool) if self._runner is not None else frozenset()
+        await self._ask(lambda now: ev.RollRequested(None, now, BY), lambda pool: _has_rolled(pool, old))
+
+    async def _ask(self, request: Callable[[float], ev.PoolEvent], effect: Callable[[Pool], bool]) -> None:
+        """Inside a callback there is no waiting. A pool that does not run has nothing to be asked."""
+        if self._runner is not None:
+            self._runner.submit(request(anyio.current_time()))
+            if not in_callback.get():
+                await self._runner.until(effect)
+
+
+def _has_scaled(pool: Pool, workers: int) -> bool:
+    return pool.desired == workers and (pool.ready_count == workers == pool.live or pool.hold is not None)
+
+
+def _generations(pool: Pool) -> frozenset[int]:
+    return frozenset(slot.life.ref.generation for slot in pool.slots if slot.life is not None)
+
+
+def _has_rolled(pool: Pool, old: frozenset[int]) -> bool:
+    return pool.hold is not None or (
+        not old & _generations(pool) and pool.surge == 0 and pool.ready_count >= pool.desired
+    )
+
+
+class WorkerPoolRegistry:
+    """Several pools side by side."""
+
+    def __init__(self) -> None:
+        self._pools: dict[str, WorkerPoolSupervisor] = {}
+        self._composed: Composed | None = None
+        self._over = anyio.Event()
+        self._news = anyio.Event()
+
+    def register(self, name: str, pool: WorkerPoolSupervisor) -> None:
+        """While supervise() runs the pool starts at once. Raises DuplicatePool, and ConfigError for a bad pool."""
+        if name in self._pools:
+            raise DuplicatePool(name)
+        if self._composed is not None:
+            pool.attach(self._composed)
+        self._pools[name] = pool
+        self._news.set()
+
+    def get(self, name: str) -> WorkerPoolSupervisor:
+        """Raises UnknownPool."""
+        if name not in self._pools:
+            raise UnknownPool(name)
+        return self._pools[name]
+
+    def has(self, name: str) -> bool:
+        return name in self._pools
+
+    def all(self) -> dict[str, WorkerPoolSupervisor]:
+        return dict(self._pools)
+
+    async def stop(self, name: str) -> None:
+        """Stop gracefully, and forget. Raises UnknownPool."""
+        pool = self.get(name)
+        await pool.stop()
+        if self._composed is not None:
+            await self._composed.supervisor.remove(pool.name)
+        pool.detach()
+        self._pools.pop(name, None)
+        self._news.set()
+
+    async def stop_all(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            for name in list(self._pools):
+                tasks.start_soon(self.stop, name)
+        self._over.set()
+
+    async def supervise(self) -> None:
+        """Until stop_all(), or until every pool is stopped or given up. Installs no signal handlers."""
+        await supervise(self)
+
+    # What the composition root asks of whatever is to be supervised
+
+    def attach(self, composed: Composed) -> None:
+        if self._composed is not None:
+            raise ChaperoneError("cannot supervise: these pools are being supervised already; stop them first")
+        for pool in self._pools.values():
+            pool.attach(composed)
+        self._composed = composed
+
+    async def over(self) -> None:
+        while not self._over.is_set():
+            self._news = anyio.Event()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_first, tasks, self._news.wait)
+                tasks.start_soon(_first, tasks, self._over.wait)
+                if self._pools:
+                    tasks.start_soon(_first, tasks, self._all_over)
+
+    async def _all_over(self) -> None:
+        for pool in list(self._pools.values()):
+            await pool.over()
+        self._over.set()
+
+    def detach(self) -> None:
+        for pool in self._pools.values():
+            pool.detach()
+        self._composed = None
+        self._over = anyio.Event()
+
+
+async def _first(tasks: TaskGroup, wait: Callable[[], Awaitable[object]]) -> None:
+    await wait()
+    tasks.cancel_scope.cancel()
+
+
+def run(*pools: WorkerPoolSupervisor | WorkerPoolRegistry, listen: Sequence[str] = (), grace: float = 30.0) -> int:
+    """Event loop, signal handling and, with `listen` ("127.0.0.1:9001", "unix:/path"), the HTTP probes and API. Blocks
+    until a signal has drained the pools (within `grace` seconds) or all are stopped; returns the exit code."""
+    registry = pools[0] if len(pools) == 1 and isinstance(pools[0], WorkerPoolRegistry) else WorkerPoolRegistry()
+    for pool in pools:
+        if isinstance(pool, WorkerPoolSupervisor):
+            registry.register(pool.name, pool)
+    settings = Settings(name=os.uname().nodename, grace=grace)
+    return run_blocking(settings, registry, tuple(listen))

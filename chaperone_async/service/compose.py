@@ -1,0 +1,85 @@
+"""The composition root's one half: the world's adapters, put together and taken apart again."""
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from chaperone_async.core.actions import Announce
+from chaperone_async.core.events import WorkerRef
+from chaperone_async.core.spec import PoolSpec
+from chaperone_async.service.logs import LogFormat, LoggingLog, StdoutLog
+from chaperone_async.supervision.hooks import Hooks
+from chaperone_async.supervision.journal import Entry, Journal
+from chaperone_async.supervision.runner import PoolRunner, World
+from chaperone_async.supervision.supervisor import Supervisor
+from chaperone_async.system.child import OsProcesses
+from chaperone_async.system.clock import WallClock
+from chaperone_async.system.notify import NotifySockets
+from chaperone_async.system.output import Outputs
+from chaperone_async.system.ports import Prober
+from chaperone_async.system.probers import make_probers
+from chaperone_async.system.stdout import StdoutWriter
+from chaperone_async.system.usage import make_sampler
+
+LAST_WORDS = 2.0
+"""Seconds that the end waits for whoever reads our stdout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A supervisor over the real world, not yet running. `tell` writes a line of the supervisor's own log."""
+
+    supervisor: Supervisor
+    world: World
+    processes: OsProcesses
+    tell: Callable[[str, str], None]
+
+    def add(self, spec: PoolSpec, hooks: Hooks) -> PoolRunner:
+        """Raises DuplicatePool, or ConfigError where a check cannot be made."""
+        return self.supervisor.add(spec, hooks, lambda runner: self._probers(spec, hooks, runner))
+
+    def _probers(self, spec: PoolSpec, hooks: Hooks, runner: PoolRunner) -> tuple[Prober, ...]:
+        def on_error(_ref: WorkerRef, error: BaseException) -> None:
+            runner.check_raised(error)
+
+        return make_probers(spec, self.processes.family, hooks.check, worker_of=runner.worker, on_error=on_error)
+
+
+@asynccontextmanager
+async def compose(
+    log_format: LogFormat = "text", log_level: str = "info", listener: Callable[[Entry], None] | None = None
+) -> AsyncIterator[Composed]:
+    """`listener` hears the journal instead of our stdout. On leaving, nothing that was spawned is alive."""
+    writer, clock = StdoutWriter(), WallClock()
+    journal = Journal()
+    journal.listen(listener or StdoutLog(writer, log_format, log_level, clock.at).write_entry)
+
+    def tell(kind: str, detail: str) -> None:
+        journal.add(None, Announce(kind, time.monotonic(), detail=detail))
+
+    outputs = Outputs(writer, trouble=lambda what: tell("supervisor.trouble", what), log_format=log_format)
+    sockets, sampler = NotifySockets(), make_sampler()
+    try:
+        async with OsProcesses(outputs, sockets) as processes:
+            for lacking in processes.degraded:
+                tell("supervisor.trouble", lacking)
+            world = World(processes, sampler, sockets, clock.at)
+            yield Composed(Supervisor(world, journal, secrets.randbits(48)), world, processes, tell)
+    finally:
+        sockets.close()
+        outputs.close()
+        writer.close(LAST_WORDS)
+
+
+def embedded_log() -> Callable[[Entry], None]:
+    return LoggingLog().write_entry
+
+
+def raise_file_limit() -> None:
+    """Each worker costs a few descriptors: take what the hard limit allows."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,187 @@
+"""The composition root: configuration → adapters → supervisor → HTTP server; signals → requests."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from typing import Protocol
+
+import anyio
+from anyio import to_thread
+
+from chaperone_async import __version__
+from chaperone_async.core.pool import Pool
+from chaperone_async.core.spec import PoolSpec
+from chaperone_async.core.states import Spawning
+from chaperone_async.errors import ConfigError, ListenError
+from chaperone_async.service.compose import Composed, compose, embedded_log, raise_file_limit
+from chaperone_async.service.http.listen import Listener, bind
+from chaperone_async.service.logs import LogFormat
+from chaperone_async.service.signals import SignalDesk
+from chaperone_async.service.views import Views
+from chaperone_async.supervision.hooks import Hooks
+from chaperone_async.supervision.journal import Entry
+from chaperone_async.supervision.supervisor import Supervisor
+from chaperone_async.system.config.load import Config, Tls
+
+DONE, NO, BAD_CONFIGURATION = 0, 1, 2
+FIRST_SPAWNS = 3.0
+"""Seconds, at most, that the HTTP server's imports leave the processor to the first workers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the service itself wants to know, besides pools and addresses. `grace` in seconds."""
+
+    name: str
+    grace: float
+    token: str | None = field(default=None, repr=False)
+    users: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    tls: Tls | None = None
+    log_format: LogFormat = "text"
+    log_level: str = "info"
+
+
+class Pools(Protocol):
+    """What is to be supervised."""
+
+    def attach(self, composed: Composed) -> None:
+        """Add the pools; nothing runs yet. Raises ConfigError where one cannot be made."""
+
+    async def over(self) -> None:
+        """Wait until there is nothing left to supervise."""
+
+    def detach(self) -> None:
+        """It has ended."""
+
+
+class ConfiguredPools:
+    """Those of a configuration file: they end only with the supervisor."""
+
+    def __init__(self, specs: Sequence[PoolSpec]) -> None:
+        self._specs = specs
+
+    def attach(self, composed: Composed) -> None:
+        for spec in self._specs:
+            composed.add(spec, Hooks())
+
+    async def over(self) -> None:
+        await anyio.sleep_forever()
+
+    def detach(self) -> None:
+        """Nothing holds on to it."""
+
+
+def run_service(config: Config) -> int:
+    """All pools of the configuration until a signal ends them. Returns the exit code of the process: 0 after a drain,
+    1 where an address is taken or an essential pool with on_fatal = "exit" was given up, 2 for a check that cannot be
+    loaded."""
+    settings = Settings(
+        name=config.name, grace=config.grace, token=config.token, users=config.users, tls=config.tls,
+        log_format=config.log_format, log_level=config.log_level,
+    )  # fmt: skip
+    return run_blocking(settings, ConfiguredPools(config.pools), config.listen)
+
+
+def run_blocking(settings: Settings, pools: Pools, addresses: Sequence[str]) -> int:
+    """Nothing is started before all addresses are bound."""
+    try:
+        listeners = bind(addresses)
+    except ListenError as error:
+        print(f"chaperone: {error}", file=sys.stderr)  # noqa: T201  there is no log yet
+        return NO
+    try:
+        return anyio.run(partial(serve, settings, pools, listeners), backend="asyncio")
+    except ConfigError as error:
+        print("\n".join(f"chaperone: {problem}" for problem in error.problems), file=sys.stderr)  # noqa: T201  as above
+        return BAD_CONFIGURATION
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+async def supervise(pools: Pools) -> None:
+    """Inside another program: no signals, no HTTP, its own logging."""
+    async with compose(listener=embedded_log()) as composed:
+        pools.attach(composed)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(composed.supervisor.run)
+                await pools.over()
+                composed.supervisor.shut_down(anyio.current_time())
+        finally:
+            pools.detach()
+
+
+@dataclass(slots=True)
+class _Ending:
+    """The exit code, which what happens may still change."""
+
+    code: int = DONE
+
+
+async def serve(settings: Settings, pools: Pools, listeners: Sequence[Listener]) -> int:
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    raise_file_limit()
+    ending = _Ending()
+    async with compose(settings.log_format, settings.log_level) as composed:
+        pools.attach(composed)
+        supervisor, world = composed.supervisor, composed.world
+        views = Views(settings.name, __version__, os.getpid(), world.wall, world.telemetry)
+        desk = SignalDesk(supervisor, views, composed.tell, settings.grace)
+        supervisor.journal.listen(lambda entry: _perhaps_exit(entry, supervisor, desk, ending))
+        where = ", ".join(listener.address for listener in listeners) or "nowhere"
+        about = f"chaperone {__version__} (pid {os.getpid()}), {settings.name}: {len(supervisor.names)} pools"
+        composed.tell("supervisor.started", f"{about}, listening on {where}")
+        begun = anyio.current_time()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(desk.run)
+            tasks.start_soon(desk.tell_progress)
+            tasks.start_soon(_end_when_over, pools, supervisor)
+            if listeners:
+                tasks.start_soon(_serve_http, settings, composed, views, listeners)
+            await supervisor.run()
+            tasks.cancel_scope.cancel()
+        pools.detach()
+        served = anyio.current_time() - begun
+        composed.tell("supervisor.stopped", f"all workers are gone; served for {served:.1f} s")
+    return ending.code
+
+
+async def _end_when_over(pools: Pools, supervisor: Supervisor) -> None:
+    await pools.over()
+    supervisor.shut_down(anyio.current_time())
+
+
+async def _serve_http(settings: Settings, composed: Composed, views: Views, listeners: Sequence[Listener]) -> None:
+    """The sockets listen already. Importing the server takes longer than starting a hundred workers: they go first."""
+    with anyio.move_on_after(FIRST_SPAWNS):
+        for name in composed.supervisor.names:
+            await composed.supervisor.runner(name).until(_has_spawned)
+    await to_thread.run_sync(import_module, "chaperone_async.service.http.server")
+    from chaperone_async.service.http.face import Face
+    from chaperone_async.service.http.server import serve as serve_http
+
+    face = Face(
+        supervisor=composed.supervisor, views=views, token=settings.token, users=settings.users, tls=settings.tls
+    )
+    await serve_http(face, listeners)
+
+
+def _has_spawned(pool: Pool) -> bool:
+    """Spawns go in the order of slots, so the last one tells."""
+    last = len(pool.slots) - 1
+    return last < 0 or not isinstance(pool.slots[last].state, Spawning)
+
+
+def _perhaps_exit(entry: Entry, supervisor: Supervisor, desk: SignalDesk, ending: _Ending) -> None:
+    """An essential pool that was given up ends the supervisor, where it is configured so."""
+    if entry.news.kind != "pool.fatal" or entry.pool is None:
+        return
+    spec = supervisor.runner(entry.pool).pool.spec
+    if spec.essential and spec.on_fatal == "exit" and ending.code == DONE:
+        ending.code = NO
+        desk.shut_down(f"pool {spec.name} is fatal")

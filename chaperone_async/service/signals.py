@@ -1,0 +1,84 @@
+"""Signals to the supervisor → requests to it."""
+
+import signal
+from collections.abc import Callable
+
+import anyio
+
+from chaperone_async.core.events import PauseRequested, ResumeRequested, RollRequested
+from chaperone_async.service.stopping import waiting_for
+from chaperone_async.service.views import Views
+from chaperone_async.supervision.supervisor import Supervisor
+
+HEARD = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP, signal.SIGCONT,
+)  # fmt: skip
+PROGRESS_EVERY = 2.0
+
+Tell = Callable[[str, str], None]
+
+
+class SignalDesk:
+    """TERM and INT drain, and hurry the second time; USR1 tells the state, USR2 restarts all workers one by one, TSTP
+    and CONT pause and resume. HUP is heard and does nothing, so that a closed terminal does not kill."""
+
+    def __init__(self, supervisor: Supervisor, views: Views, tell: Tell, grace: float) -> None:
+        self._supervisor = supervisor
+        self._views = views
+        self._tell = tell
+        self._grace = grace
+
+    async def run(self) -> None:
+        with anyio.open_signal_receiver(*HEARD) as signals:
+            async for number in signals:
+                self._take(number)
+
+    def _take(self, number: int) -> None:
+        now, by = anyio.current_time(), signal.Signals(number).name
+        match number:
+            case signal.SIGTERM | signal.SIGINT:
+                self.shut_down(by)
+            case signal.SIGUSR1:
+                self._tell_state()
+            case signal.SIGHUP:
+                self._tell(
+                    "supervisor.trouble", "SIGHUP: this version cannot reload its configuration; nothing changed"
+                )
+            case _:
+                for name in self._supervisor.names:
+                    if number == signal.SIGUSR2:
+                        self._supervisor.submit(name, RollRequested(None, now, by))
+                    elif number == signal.SIGTSTP:
+                        self._supervisor.submit(name, PauseRequested(None, now, by))
+                    else:
+                        self._supervisor.submit(name, ResumeRequested(None, now, by))
+
+    def shut_down(self, by: str) -> None:
+        now = anyio.current_time()
+        if self._supervisor.deadline is None:
+            self._tell("supervisor.stopping", f"{by}: draining, all is over in {self._grace:g} s at the latest")
+            self._supervisor.shut_down(now + self._grace)
+        else:
+            self._tell("supervisor.stopping", f"{by} again: killing what is left")
+            self._supervisor.shut_down(now)
+
+    def _tell_state(self) -> None:
+        snapshot = self._supervisor.snapshot()
+        for view in snapshot.pools:
+            pool = self._views.pool(view, snapshot.at)
+            about = f"{pool['state']}, {pool['ready_workers']} of {pool['desired']} ready"
+            self._tell("supervisor.state", f"{pool['name']}: {about}")
+            for row in pool["workers"]:
+                what = f"slot {row['slot']} {row['status']} id {row['id']} pid {row['pid']} up {row['uptime']:.0f} s"
+                usage = f"{row['memory_usage']} MB, {row['cpu_percent']} % CPU, {row['jobs_processed']} jobs"
+                problem = f": {row['problem']}" if row["problem"] else ""
+                self._tell("supervisor.state", f"{pool['name']}: {what}, {usage}{problem}")
+
+    async def tell_progress(self) -> None:
+        """While stopping."""
+        while True:
+            await anyio.sleep(PROGRESS_EVERY)
+            if self._supervisor.deadline is not None:
+                waiting = waiting_for(self._supervisor.snapshot())
+                if waiting is not None:
+                    self._tell("supervisor.waiting", waiting)
