@@ -92,7 +92,8 @@ def _announce(turn: Turn) -> None:
     ready = pool.ready_count >= pool.least_ready and pool.fatal is None
     if ready != pool.ready:
         turn.change(ready=ready, started=pool.started or ready)
-        turn.tell("pool.ready" if ready else "pool.unready", f"{pool.ready_count} of {pool.desired} workers ready")
+        if pool.hold is None:
+            turn.tell("pool.ready" if ready else "pool.unready", f"{pool.ready_count} of {pool.desired} workers ready")
     if pool.hold is not None and pool.hold.why == "stop" and not pool.stopped and not pool.live:
         turn.change(stopped=True)
         turn.tell("pool.stopped")
