@@ -200,7 +200,8 @@ class PoolRunner:
                 self.callback_failed(action.hook, outcome.error)
             if outcome.stop is not None:
                 self.stop_pool(action.hook, outcome.stop)
-        self.submit(CallbackReturned(action.ref, anyio.current_time()))
+        if action.hook == "on_crash":
+            self.submit(CallbackReturned(action.ref, anyio.current_time()))
 
     def _bury(self, death: Death) -> None:
         """Keep what is known of a life that is over. Its output stays readable until the next death in its slot."""
