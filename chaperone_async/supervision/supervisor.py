@@ -128,9 +128,14 @@ class Supervisor:
     def snapshot(self) -> Snapshot:
         now = anyio.current_time()
         views = tuple(self.view(runner) for runner in self._runners.values())
-        pools = tuple(view.pool for view in views)
-        probed = Supervised(pools, now - self._pulse_at, self.deadline is not None, tuple(self._broken.items()))
-        return Snapshot(now, self._started_at, views, self.deadline is not None, self.deadline, self._rate(), probed)
+        draining = self.deadline is not None
+        return Snapshot(now, self._started_at, views, draining, self.deadline, self._rate(), self.probed())
+
+    def probed(self) -> Supervised:
+        """What the probes look at: counters only, however many workers there are."""
+        pools = tuple(runner.pool for runner in self._runners.values())
+        pulse_age = anyio.current_time() - self._pulse_at
+        return Supervised(pools, pulse_age, self.deadline is not None, tuple(self._broken.items()))
 
     def _rate(self) -> float:
         """Jobs finished in the last minute; in a younger supervisor's whole life."""
