@@ -78,9 +78,18 @@ class Views:
     def pool(self, view: PoolView, now: float) -> View:
         """With all its workers, the lowest slot first."""
         summary = self.pool_summary(view)
-        checked = None if view.readings.at is None else self.time(view.readings.at)
-        summary["workers"] = [self._worker(view, slot, now, checked) for slot in view.pool.slots]
+        summary["workers"] = self.workers(view, now)
         return summary
+
+    def workers(self, view: PoolView, now: float) -> list[View]:
+        checked = self._last_check(view)
+        return [self._worker(view, slot, now, checked) for slot in view.pool.slots]
+
+    def worker(self, view: PoolView, slot: Slot, now: float) -> View:
+        return self._worker(view, slot, now, self._last_check(view))
+
+    def _last_check(self, view: PoolView) -> str | None:
+        return None if view.readings.at is None else self.time(view.readings.at)
 
     def _worker(self, view: PoolView, slot: Slot, now: float, checked: str | None) -> View:
         life = slot.life

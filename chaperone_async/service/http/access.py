@@ -1,0 +1,87 @@
+"""Who may come in over TCP: a bearer token, or a user's name and password. No aiohttp here."""
+
+import hashlib
+import hmac
+import secrets
+from base64 import b64decode
+from binascii import Error as Base64Error
+
+from anyio import CapacityLimiter, to_thread
+
+from chaperone_async.errors import ConfigError
+from chaperone_async.service.http.passwords import ScryptHash
+
+LOOKS_AT_ONCE = 2
+REMEMBERED = 64
+NOT_SHOWN = "credentials are needed"
+
+
+class Access:
+    """Raises ConfigError for a password hash that cannot be read."""
+
+    def __init__(self, token: str | None, users: tuple[tuple[str, str], ...]) -> None:
+        self._token = None if token is None else _bytes(token)
+        self._users = dict(_read(name, text) for name, text in users)
+        self._key = secrets.token_bytes(32)
+        self._verified: dict[bytes, None] = {}  # keyed digests of what was right, the latest last
+        self._limiter = CapacityLimiter(LOOKS_AT_ONCE)
+
+    @property
+    def open(self) -> bool:
+        """No credentials are configured."""
+        return self._token is None and not self._users
+
+    @property
+    def challenge(self) -> str:
+        """For WWW-Authenticate."""
+        basic = 'Basic realm="chaperone", charset="UTF-8"' if self._users else ""
+        bearer = 'Bearer realm="chaperone"' if self._token is not None else ""
+        return ", ".join(filter(None, (bearer, basic)))
+
+    async def refusal(self, authorization: str | None) -> str | None:
+        """Why a client with this Authorization header may not come in; None: it may."""
+        if self.open:
+            return None
+        if not authorization:
+            return NOT_SHOWN
+        scheme, _, shown = authorization.partition(" ")
+        match scheme.lower():
+            case "bearer" if self._token is not None:
+                return None if hmac.compare_digest(_bytes(shown.strip()), self._token) else "the token is wrong"
+            case "basic" if self._users:
+                return None if await self._is_user(shown.strip()) else "the name or the password is wrong"
+            case _:
+                return f"{NOT_SHOWN}: {self.challenge.replace(', charset', '; charset')}"
+
+    async def _is_user(self, shown: str) -> bool:
+        try:
+            name, colon, password = b64decode(shown, validate=True).decode("utf-8", "surrogateescape").partition(":")
+        except (Base64Error, ValueError):
+            return False
+        if not colon:
+            return False
+        seen = hashlib.blake2b(_bytes(shown), key=self._key, digest_size=32).digest()
+        if seen in self._verified:
+            return True
+        known = self._users.get(name)
+        # An unknown name takes as long as a known one.
+        entry = known if known is not None else next(iter(self._users.values()))
+        matches = await to_thread.run_sync(entry.matches, password, limiter=self._limiter)
+        if not matches or known is None:
+            return False
+        while len(self._verified) >= REMEMBERED:
+            del self._verified[next(iter(self._verified))]
+        self._verified[seen] = None
+        return True
+
+
+def _read(name: str, text: str) -> tuple[str, ScryptHash]:
+    try:
+        return name, ScryptHash.parse(text)
+    except ValueError as error:
+        advice = "write one such as '$scrypt$ln=14,r=8,p=1$…$…'"
+        raise ConfigError([f"cannot use the password hash of http.users.{name}: it {error}; {advice}"]) from error
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,113 @@
+"""One client's connection, with bounds: a client that begins no request in time is cut off, and so is the one that has
+been quiet for longest when there are too many."""
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+
+from chaperone_async.service.http.problems import FAILED, LOG, Handler, problem
+
+MOST_CONNECTIONS = 512
+FIRST_REQUEST = 10.0
+"""Seconds in which a new client must have sent the head of its first request."""
+NEXT_REQUEST = 75.0
+"""Seconds in which a client must have taken an answer and sent the head of its next request."""
+
+
+class Crowd:
+    """All connections, the one whose last request is longest ago first."""
+
+    def __init__(self, most: int = MOST_CONNECTIONS) -> None:
+        self._most = most
+        self._members: dict[Connection, None] = {}
+
+    def enter(self, connection: "Connection") -> None:
+        """Whoever comes is let in, for it may be a probe; another one goes, one that waits before one that works."""
+        if len(self._members) >= self._most:
+            leaver = next((member for member in self._members if not member.busy), next(iter(self._members)))
+            self.leave(leaver)
+            leaver.cut_off()
+        self._members[connection] = None
+
+    def refresh(self, connection: "Connection") -> None:
+        if self._members.pop(connection, self) is None:
+            self._members[connection] = None
+
+    def leave(self, connection: "Connection") -> None:
+        self._members.pop(connection, None)
+
+
+class Connection(web.RequestHandler):
+    __slots__ = ("_crowd", "_patience", "busy")
+
+    def __init__(
+        self, server: web.Server, crowd: Crowd, loop: asyncio.AbstractEventLoop, lingering_time: float
+    ) -> None:
+        # keepalive_timeout: our own deadline comes first, and also covers unfinished heads and answers nobody takes.
+        super().__init__(
+            server, loop=loop, logger=LOG, lingering_time=lingering_time, keepalive_timeout=NEXT_REQUEST + 1,
+            access_log=None,  # type: ignore[arg-type]  # none is documented, but not typed
+        )  # fmt: skip
+        self._crowd = crowd
+        self._patience: asyncio.TimerHandle | None = None
+        self.busy = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._crowd.enter(self)
+        self._expect_request(FIRST_REQUEST)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._crowd.leave(self)
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def begin_request(self) -> None:
+        self.busy = True
+        self._stop_waiting()
+        self._crowd.refresh(self)
+
+    def end_request(self) -> None:
+        self.busy = False
+        if self.transport is not None:
+            self._expect_request(NEXT_REQUEST)
+
+    def cut_off(self) -> None:
+        """At once: what is still to be written is not waited for."""
+        if isinstance(self.transport, asyncio.Transport):
+            self.transport.abort()
+
+    def _expect_request(self, seconds: float) -> None:
+        self._stop_waiting()
+        self._patience = self._loop.call_later(seconds, self.cut_off)
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Outside the application: mostly what is not HTTP. Anybody can send that, so it is not worth a log."""
+        if status == 500:
+            LOG.error("cannot answer %s", request.remote or "a client", exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("cannot answer with an error: a part of another answer has been sent")
+        detail = FAILED if status == 500 else f"the request is not valid HTTP: {' '.join((message or '').split())}"
+        response = problem(status, detail, request.rel_url.raw_path, {"Server": "chaperone"})
+        response.force_close()
+        return response
+
+
+@web.middleware
+async def mark_busy(request: web.Request, handler: Handler) -> web.StreamResponse:
+    connection: Any = request.protocol
+    if not isinstance(connection, Connection):
+        return await handler(request)
+    connection.begin_request()
+    try:
+        return await handler(request)
+    finally:
+        connection.end_request()

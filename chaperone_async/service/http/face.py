@@ -1,0 +1,18 @@
+"""What the HTTP face shows, and to whom."""
+
+from dataclasses import dataclass, field
+
+from chaperone_async.service.views import Views
+from chaperone_async.supervision.supervisor import Supervisor
+from chaperone_async.system.config.load import Tls
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Face:
+    """With a `token` or `users` (name and scrypt hash), TCP clients must show one of them. `tls`: TCP speaks HTTPS."""
+
+    supervisor: Supervisor
+    views: Views
+    token: str | None = field(default=None, repr=False)
+    users: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    tls: Tls | None = None

@@ -1,0 +1,97 @@
+"""The supervisor's own probes: open to all, one line per check, in the manner of kube-apiserver."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from aiohttp import web
+
+from chaperone_async.core import probes
+from chaperone_async.core.pool import Pool
+from chaperone_async.core.probes import Check, Supervised
+from chaperone_async.errors import UnknownPool
+from chaperone_async.service.http.answers import FACE, json_response, wants_json
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """`summary`: a line for each pool follows, whatever the verdict."""
+
+    name: str
+    look: Callable[[Supervised], Sequence[Check]]
+    summary: bool = False
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """All pools, or the one in the path. Raises UnknownPool."""
+        seen = request.app[FACE].supervisor.probed()
+        name = request.match_info.get("pool")
+        if name is not None:
+            seen = _only(seen, name)
+        checks = self.look(seen)
+        passed = all(check.ok for check in checks)
+        status = 200 if passed else 503
+        if wants_json(request):
+            return json_response(self._document(checks, passed, seen), status)
+        lines = self._verbose(checks, passed) if "verbose" in request.query else _terse(checks)
+        if self.summary:
+            lines += [_line(pool) for pool in seen.pools]
+        return web.Response(text="\n".join(lines), status=status)
+
+    def _document(self, checks: Sequence[Check], passed: bool, seen: Supervised) -> dict[str, Any]:  # noqa: FBT001  data
+        document: dict[str, Any] = {
+            "status": "ok" if passed else "failed",
+            "checks": [{"name": check.name, "ok": check.ok, "reason": check.reason or None} for check in checks],
+        }
+        if self.summary:
+            document["pools"] = [_summary(pool) for pool in seen.pools]
+        return document
+
+    def _verbose(self, checks: Sequence[Check], passed: bool) -> list[str]:  # noqa: FBT001  data
+        return [*map(_verdict, checks), f"{self.name} check {'passed' if passed else 'failed'}"]
+
+
+def _only(seen: Supervised, name: str) -> Supervised:
+    pool = next((pool for pool in seen.pools if pool.name == name), None)
+    if pool is None:
+        raise UnknownPool(name)
+    return replace(seen, pools=(pool,), broken=[broken for broken in seen.broken if broken[0] == name])
+
+
+def _terse(checks: Sequence[Check]) -> list[str]:
+    return [_verdict(check) for check in checks if not check.ok] or ["ok"]
+
+
+def _verdict(check: Check) -> str:
+    if check.ok:
+        return f"[+]{check.name} ok"
+    return f"[-]{check.name} failed: {' '.join(check.reason.split())}"
+
+
+def _line(pool: Pool) -> str:
+    return f"{pool.name} {pool.state}: {pool.ready_count} of {pool.desired} ready"
+
+
+def _summary(pool: Pool) -> dict[str, Any]:
+    return {
+        "name": pool.name,
+        "state": pool.state,
+        "ready": pool.ready,
+        "ready_workers": pool.ready_count,
+        "desired": pool.desired,
+    }
+
+
+PROBES = (
+    Probe("livez", probes.livez),
+    Probe("readyz", probes.readyz),
+    Probe("startupz", probes.startupz),
+    Probe("healthz", probes.livez, summary=True),
+)
+
+
+def routes() -> list[web.RouteDef]:
+    return [
+        web.get(path, probe.answer)
+        for probe in PROBES
+        for path in (f"/{probe.name}", f"/{probe.name}/{{pool}}")
+    ]  # fmt: skip

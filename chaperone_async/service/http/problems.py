@@ -1,0 +1,79 @@
+"""Refusals and failures as `application/problem+json` (RFC 9457)."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+
+import orjson
+from aiohttp import web
+
+from chaperone_async.errors import UnknownPool
+
+LOG = logging.getLogger("chaperone")
+FAILED = "the request could not be answered because of an error in the supervisor; its log says which"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Refused(Exception):  # noqa: N818  an answer, not an error of ours
+    """Raised by handlers: the request is answered with this status, and `detail` says why and what would be valid."""
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+
+
+def problem(status: int, detail: str, instance: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+    }
+    return web.Response(
+        status=status, body=orjson.dumps(body), content_type="application/problem+json", headers=headers
+    )
+
+
+@web.middleware
+async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Refused as refused:
+        return problem(refused.status, refused.detail, _instance(request), refused.headers)
+    except UnknownPool as unknown:
+        return problem(404, str(unknown), _instance(request))
+    except web.HTTPException as error:
+        return _translate(error, request)
+    except Exception:
+        LOG.exception("cannot answer %s %s", request.method, request.path)
+        return problem(500, FAILED, _instance(request))
+
+
+def _translate(error: web.HTTPException, request: web.Request) -> web.StreamResponse:
+    """What aiohttp itself refuses."""
+    if error.status < 400:
+        raise error
+    headers: dict[str, str] = {}
+    match error:
+        case web.HTTPMethodNotAllowed():
+            allowed = ", ".join(sorted(error.allowed_methods))
+            headers["Allow"] = allowed
+            detail = f"{request.method} is not possible here; use {allowed}"
+        case web.HTTPRequestEntityTooLarge():
+            detail = f"the body is too large; send at most {request.app[MOST_BODY]} bytes"
+        case web.HTTPNotFound():
+            detail = f"there is nothing at {_instance(request)}; the API is under /api/v1"
+        case _:
+            detail = error.text or error.reason
+    return problem(error.status, detail, _instance(request), headers)
+
+
+MOST_BODY = web.AppKey("most_body", int)
+
+
+def _instance(request: web.BaseRequest) -> str:
+    return request.rel_url.raw_path

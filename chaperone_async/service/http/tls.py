@@ -1,0 +1,24 @@
+"""HTTPS for TCP listeners."""
+
+import ssl
+
+from chaperone_async.errors import ListenError
+from chaperone_async.system.config.load import Tls
+
+
+def server_context(tls: Tls) -> ssl.SSLContext:
+    """Reads both files. Raises ListenError."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(tls.cert, tls.key, password=_refuse_to_ask)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        files = f"http.tls.cert = {tls.cert!r} and http.tls.key = {tls.key!r}"
+        raise ListenError(
+            f"cannot serve HTTPS with {files}: {error}; both must be PEM files that belong together"
+        ) from error
+    return context
+
+
+def _refuse_to_ask() -> str:
+    raise ValueError("the key is encrypted")
