@@ -14,6 +14,9 @@ HEARD = (
     signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP, signal.SIGCONT,
 )  # fmt: skip
 PROGRESS_EVERY = 2.0
+SAME_SIGNAL = 0.3
+"""Seconds within which a second TERM or INT is an echo of the first: `timeout`, shells and some init processes signal a
+process and its group."""
 
 Tell = Callable[[str, str], None]
 
@@ -27,6 +30,7 @@ class SignalDesk:
         self._views = views
         self._tell = tell
         self._grace = grace
+        self._asked_at = 0.0
 
     async def run(self) -> None:
         with anyio.open_signal_receiver(*HEARD) as signals:
@@ -58,7 +62,8 @@ class SignalDesk:
         if self._supervisor.deadline is None:
             self._tell("supervisor.stopping", f"{by}: draining, all is over in {self._grace:g} s at the latest")
             self._supervisor.shut_down(now + self._grace)
-        else:
+            self._asked_at = now
+        elif now - self._asked_at > SAME_SIGNAL:
             self._tell("supervisor.stopping", f"{by} again: killing what is left")
             self._supervisor.shut_down(now)
 

@@ -4,6 +4,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from zlib import crc32
 
 import anyio
 from anyio.abc import TaskGroup
@@ -79,7 +80,7 @@ class Supervisor:
         """A pool added while the supervisor runs starts at once. Raises DuplicatePool."""
         if spec.name in self._runners:
             raise DuplicatePool(spec.name)
-        runner = PoolRunner(spec, self._world, self.journal, hooks, self._salt)
+        runner = PoolRunner(spec, self._world, self.journal, hooks, self._salt + crc32(spec.name.encode()))
         self._probers[spec.name] = make_probers(runner) if make_probers is not None else ()
         self._runners[spec.name] = runner
         if self._tasks is not None:
