@@ -7,7 +7,6 @@ async with OsProcesses(outputs, sockets) as processes:   # adopts orphans, start
 
 import asyncio
 import os
-import secrets
 from asyncio.subprocess import Process
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -20,7 +19,7 @@ import anyio
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.expand import placeholders
 from chaperone_async.core.spec import PoolSpec, SignalTarget
-from chaperone_async.system.environment import Identity, build_environment, find_identity
+from chaperone_async.system.environment import Identity, build_environment, find_identity, inherited_environment
 from chaperone_async.system.exits import OomLedger, exit_status, find_oom_counter
 from chaperone_async.system.janitor import TOKEN_VARIABLE
 from chaperone_async.system.janitor_link import JanitorLink
@@ -74,10 +73,6 @@ class OsChild:
     def pid(self) -> int:
         return self._life.pid
 
-    @property
-    def ref(self) -> WorkerRef:
-        return self._life.ref
-
     async def wait(self) -> ExitStatus:
         returncode = await self._process.wait()
         if self._status is None:
@@ -100,7 +95,7 @@ class OsProcesses:
         self, outputs: WorkerOutputs, sockets: WorkerSockets | None = None, *, family: Family | None = None
     ) -> None:
         self.family = Family() if family is None else family
-        self.token = secrets.token_hex(16)
+        self.token = os.urandom(16).hex()
         self.degraded: list[str] = []
         self._outputs = outputs
         self._sockets = sockets
@@ -108,6 +103,7 @@ class OsProcesses:
         self._janitor = JanitorLink(self.token, self.family)
         self._sweeper = Sweeper(self.family, subreaper=False)
         self._oom = OomLedger(None)
+        self._inherited: dict[bytes, bytes] = {}
         self._lives: dict[WorkerRef, Life] = {}
         self._children: dict[WorkerRef, OsChild] = {}
         self._closing = AsyncExitStack()
@@ -205,7 +201,7 @@ class OsProcesses:
         try:
             if self._sockets is not None:
                 given["NOTIFY_SOCKET"] = self._sockets.open(ref, identity.uid, identity.gid)
-            environment = build_environment(spec.launch, identity, given)
+            environment = build_environment(spec.launch, identity, given, self._inherited)
             output = self._outputs.open(ref, worker_id, spec)
         except OSError as error:
             raise SpawnError(f"cannot prepare the start of {worker_id}: {error}; raise the limit it names") from error
@@ -245,7 +241,9 @@ class OsProcesses:
         if subreaper and not children_are_listed():
             self.degraded.append("no /proc/PID/task/TID/children: the process table is scanned at each exit")
         self._sweeper = Sweeper(self.family, subreaper=subreaper)
+        self._inherited = inherited_environment()
         self._oom = OomLedger(find_oom_counter())
+        stack.callback(self._oom.close)
         stack.callback(self._janitor.close)
         try:
             self._janitor.start()
@@ -256,12 +254,10 @@ class OsProcesses:
         self._oom.look(asyncio.get_running_loop().time())
 
     async def _kill_everything(self, reaper: Reaper) -> None:
-        children = list(self._children.values())
         with anyio.CancelScope(shield=True):
-            for child in children:
-                self.kill(child.ref)
-            for child in children:
-                await child.aclose()
+            async with anyio.create_task_group() as tasks:
+                for child in self._children.values():
+                    tasks.start_soon(child.aclose)
             await reaper.reap_the_last()
 
 

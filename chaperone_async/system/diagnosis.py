@@ -16,7 +16,7 @@ _OF_THE_SYSTEM = {
 }
 
 
-def explain(error: OSError | ValueError, program: str, launch: Launch, environment: dict[str, str]) -> SpawnError:
+def explain(error: OSError | ValueError, program: str, launch: Launch, environment: dict[bytes, bytes]) -> SpawnError:
     """What a failed spawn's exception means. subprocess names the directory where it fails before the exec."""
     if isinstance(error, ValueError):
         return SpawnError(f"cannot run {program!r}: {error}; use no zero bytes, and no = in the names of env")
@@ -43,13 +43,16 @@ def _directory_unusable(error: OSError, directory: str) -> SpawnError:
     return SpawnError(f"cannot start in directory {directory!r}: {cause}")
 
 
-def _program_unusable(error: OSError, program: str, directory: str | None, environment: dict[str, str]) -> SpawnError:
+def _program_unusable(
+    error: OSError, program: str, directory: str | None, environment: dict[bytes, bytes]
+) -> SpawnError:
     def cannot(why: str) -> SpawnError:
         return SpawnError(f"cannot run {program!r}: {why}")
 
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         if "/" not in program:
-            if not any((Path(place) / program).exists() for place in os.get_exec_path(environment)):
+            places = environment.get(b"PATH", os.defpath.encode()).split(b":")
+            if not any(Path(os.fsdecode(place), program).exists() for place in places):
                 return cannot("no such program on PATH; install it, or give its full path")
             return cannot("the interpreter in its first line is missing; correct that line")
         if Path(directory or ".", program).exists():

@@ -1,5 +1,6 @@
 """What a return code means, and whether it was the kernel that killed for want of memory."""
 
+import os
 from collections import deque
 from pathlib import Path
 
@@ -61,32 +62,46 @@ def find_oom_counter() -> Path | None:
         places = locate_oom_counters(Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text())
     except OSError:
         return None
-    return next((place for place in places if _read(place) is not None), None)
+    return next((place for place in places if _has_counter(place)), None)
 
 
-def _read(counter: Path) -> int | None:
+def _has_counter(place: Path) -> bool:
     try:
-        return parse_oom_kills(counter.read_text())
+        return parse_oom_kills(place.read_text()) is not None
     except OSError:
-        return None
+        return False
 
 
 class OomLedger:
     """Attributes the kernel's OOM kills to deaths by SIGKILL: each at most once, and only while it is fresh."""
 
     def __init__(self, counter: Path | None) -> None:
-        self._counter = counter
-        self._count = 0 if counter is None else _read(counter) or 0
+        self._file = None if counter is None else os.open(counter, os.O_RDONLY | os.O_CLOEXEC)
+        self._count = self._read() or 0
         self._unclaimed: deque[float] = deque()
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+        self._file = None
 
     def look(self, now: float) -> None:
         """Note when the counter grew. Call it now and then, so that a kill of long ago is known as such."""
-        count = None if self._counter is None else _read(self._counter)
+        count = self._read()
         if count is not None:
             self._unclaimed.extend([now] * (count - self._count))
             self._count = count
         while self._unclaimed and self._unclaimed[0] < now - CREDIT_LIFE:
             self._unclaimed.popleft()
+
+    def _read(self) -> int | None:
+        """Asked at each death by SIGKILL, hence the kept descriptor."""
+        if self._file is None:
+            return None
+        try:
+            return parse_oom_kills(os.pread(self._file, 4096, 0).decode())
+        except OSError:  # the control group has been removed
+            return None
 
     def claim(self, now: float) -> bool:
         """Whether a process that has just died of SIGKILL, sent by none of us, was killed for want of memory."""

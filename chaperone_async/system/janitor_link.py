@@ -24,6 +24,7 @@ class JanitorLink:
         self._token = token
         self._family = family
         self._sessions: set[int] = set()
+        self._untold = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe = -1
 
@@ -33,16 +34,19 @@ class JanitorLink:
 
     def add(self, session: int) -> None:
         self._sessions.add(session)
-        self._tell(f"+{session}\n")
+        self._tell_soon(f"+{session}\n")
 
     def discard(self, session: int) -> None:
         self._sessions.discard(session)
-        self._tell(f"-{session}\n")
+        self._tell_soon(f"-{session}\n")
 
     def start(self) -> None:
         """Start a janitor with the whole register; it is not waited for. Raises OSError."""
         reader, writer = os.pipe()  # both closed on exec: no worker keeps the writing end open
-        try:
+        os.set_blocking(writer, False)
+        self._untold = ""
+        try:  # the register first: a supervisor killed in the middle of this start is covered too
+            os.write(writer, "".join(f"+{session}\n" for session in self._sessions).encode())
             self._process = _start_shielded(self._token, reader)
         except OSError:
             os.close(writer)
@@ -50,9 +54,7 @@ class JanitorLink:
         finally:
             os.close(reader)
         self._family.add(self._process.pid)
-        os.set_blocking(writer, False)
         self._pipe = writer
-        self._tell("".join(f"+{session}\n" for session in self._sessions))
 
     async def keep(self) -> None:
         """For the supervisor's life: whenever the janitor has died, start another."""
@@ -80,11 +82,18 @@ class JanitorLink:
         os.close(self._pipe)
         self._pipe = -1
 
-    def _tell(self, lines: str) -> None:
+    def _tell_soon(self, line: str) -> None:
+        """One write for all changes of a moment. A supervisor killed before it is covered by the mark in the workers'
+        environment, as it is in the middle of a spawn."""
+        if not self._untold:
+            asyncio.get_running_loop().call_soon(self._tell)
+        self._untold += line
+
+    def _tell(self) -> None:
         """Less than a page is written whole or not at all; an empty pipe takes the register of 7,000 workers."""
-        if self._process is None or not lines:
+        data, self._untold = self._untold.encode(), ""
+        if self._process is None or not data:
             return
-        data = lines.encode()
         try:
             written = os.write(self._pipe, data)
         except BrokenPipeError:

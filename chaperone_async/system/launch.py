@@ -91,7 +91,7 @@ async def start_process(
     words: Mapping[str, str],
     launch: Launch,
     identity: Identity,
-    environment: dict[str, str],
+    environment: dict[bytes, bytes],
     output: int,
 ) -> Process:
     """A session of its own, nothing to read, stdout and stderr both to `output`. Raises SpawnError."""

@@ -6,7 +6,7 @@ children. So one read of our children, less those we know, finds them; deaths of
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -16,30 +16,32 @@ from chaperone_async.system.kin import children_are_listed, descendants, own_chi
 
 log = logging.getLogger(__name__)
 
-LOOK_GAP = 0.002  # seconds: in a mass crash our children are read this often at most
+LOOK_SHARE = 0.1  # of the time: in a mass crash our children are read no more often than costs this much,
+LOOK_GAP = 0.01  # but after these many seconds in any case
 SWEEP_LIMIT = 2.0  # seconds; what survives SIGKILL for longer (a dead disk) must not hold up the replacement
 
 _ID_MARK = b"\0CHAPERONE_WORKER_ID="
+_PROBE_MARK = b"\0CHAPERONE_WORKER_PID="  # an exec probe: its prober ends it
 
 
 class Family:
     """The processes this one has started itself, and whose statuses are waited for: none of them is a stray."""
 
     def __init__(self) -> None:
-        self._pids: set[int] = set()
+        self._pids: set[bytes] = set()  # as the kernel lists them
         self._in_flight = 0
 
     def __contains__(self, pid: int) -> bool:
-        return pid in self._pids
+        return b"%d" % pid in self._pids
 
     def add(self, pid: int) -> None:
-        self._pids.add(pid)
+        self._pids.add(b"%d" % pid)
 
     def discard(self, pid: int) -> None:
-        self._pids.discard(pid)
+        self._pids.discard(b"%d" % pid)
 
-    def strangers(self, pids: list[int]) -> set[int]:
-        return set(pids) - self._pids
+    def strangers(self, listed: Iterable[bytes]) -> set[int]:
+        return {int(pid) for pid in listed if pid not in self._pids}
 
     @contextmanager
     def spawning(self) -> Iterator[None]:
@@ -80,7 +82,7 @@ class Sweeper:
         self._owned: dict[int, Life] = {}
         self._unowned: set[int] = set()  # children that are no worker's: not looked at again
         self._look: asyncio.Event | None = None
-        self._looked_at = 0.0
+        self._look_from = 0.0
 
     def born(self, life: Life) -> None:
         self._by_pid[life.pid] = life
@@ -89,7 +91,8 @@ class Sweeper:
     def gone(self, life: Life) -> None:
         if self._by_pid.get(life.pid) is life:
             del self._by_pid[life.pid]
-        self._by_id.pop(life.worker_id.encode(), None)
+        if self._by_id.get(life.worker_id.encode()) is life:
+            del self._by_id[life.worker_id.encode()]
         for pid in life.recorded:
             self._by_record.pop(pid, None)
 
@@ -146,17 +149,19 @@ class Sweeper:
         if self._look is None:
             self._look = asyncio.Event()
             loop = asyncio.get_running_loop()
-            wait = self._looked_at + LOOK_GAP - loop.time()
-            if wait > 0:
-                loop.call_later(wait, self._find_and_tell)
+            if loop.time() < self._look_from:
+                loop.call_at(self._look_from, self._find_and_tell)
             else:
                 loop.call_soon(self._find_and_tell)
         await self._look.wait()
 
     def _find_and_tell(self) -> None:
         look, self._look = self._look, None
+        clock = asyncio.get_running_loop().time
+        began = clock()
         self._find()
-        self._looked_at = asyncio.get_running_loop().time()
+        ended = clock()
+        self._look_from = ended + min((ended - began) / LOOK_SHARE, LOOK_GAP)
         if look is not None:
             look.set()
 
@@ -174,12 +179,12 @@ class Sweeper:
                 life.strays.add(pid)
                 self._owned[pid] = life
 
-    def _outside_table(self) -> list[int]:
+    def _outside_table(self) -> list[bytes]:
         """Without a subreaper's children: all living processes of the machine that are in a worker's session and have
         lost their parent's line to it are its strays; one pass over the process table."""
         table = read_table()
         return [
-            pid
+            b"%d" % pid
             for pid, (parent, session, state) in table.items()
             if state not in "ZX" and session in self._by_pid and (parent not in table or table[parent][1] != session)
         ]
@@ -192,5 +197,5 @@ class Sweeper:
         if owner is None:
             environ = read_environ(pid)
             _, mark, rest = environ.partition(_ID_MARK)
-            owner = self._by_id.get(rest.partition(b"\0")[0]) if mark else None
+            owner = self._by_id.get(rest.partition(b"\0")[0]) if mark and _PROBE_MARK not in environ else None
         return owner

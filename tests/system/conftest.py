@@ -14,6 +14,11 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def no_child_left() -> Iterator[None]:
+    before = children()
     yield
-    left = [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+    left = children() - before  # what another test has left is told there
     assert not left, [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left if os.path.exists(f"/proc/{pid}")]
+
+
+def children() -> set[str]:
+    return {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}

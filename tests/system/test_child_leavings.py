@@ -29,9 +29,7 @@ def worker(tmp_path: Path, script: str) -> PoolSpec:
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 async def test_a_descendant_is_gone_when_the_worker_is_told_to_be(tmp_path: Path, way: str) -> None:
     async with OsProcesses(Written()) as processes:
-        spec = worker(
-            tmp_path, f"{way} while ! test -s pid; do sleep 0.01; done; exit 3".replace("' while", "'; while")
-        )
+        spec = worker(tmp_path, f"{way}\nwhile ! test -s pid; do sleep 0.01; done; exit 3")
         child = await processes.spawn(REF, "pool-1a2b3c", spec)
         assert await child.wait() == ExitStatus(code=3)
         assert not Path(f"/proc/{await pid_in(tmp_path / 'pid')}").exists()
@@ -66,7 +64,7 @@ async def test_without_a_list_of_children_the_session_is_still_swept(
     monkeypatch.setattr(kin, "children_are_listed", lambda: False)
     monkeypatch.setattr(sweep, "children_are_listed", lambda: False)
     async with OsProcesses(Written()) as processes:
-        spec = worker(tmp_path, f"{WAYS['in its session']} while ! test -s pid; do sleep 0.01; done")
+        spec = worker(tmp_path, f"{WAYS['in its session']}\nwhile ! test -s pid; do sleep 0.01; done")
         child = await processes.spawn(REF, "pool-1a2b3c", spec)
         await child.wait()
         assert not Path(f"/proc/{await pid_in(tmp_path / 'pid')}").exists()

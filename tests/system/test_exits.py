@@ -66,6 +66,7 @@ def test_no_more_deaths_are_attributed_than_the_counter_grew_and_none_to_a_kill_
     counter.write_text("oom_kill 10\n")
     ledger.look(10)
     assert not ledger.claim(10 + CREDIT_LIFE + 1)
+    ledger.close()
 
 
 def test_without_a_counter_nothing_is_attributed() -> None:
@@ -93,3 +94,4 @@ def test_the_kernels_kill_is_told_from_a_kill(group: Path) -> None:
     assert subprocess.run([sys.executable, "-c", eater], check=False).returncode == -9
     assert ledger.claim(1)
     assert not ledger.claim(1)
+    ledger.close()

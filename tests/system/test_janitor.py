@@ -97,11 +97,13 @@ async def test_a_supervisor_killed_in_the_middle_of_a_spawn_leaves_nothing(attem
 
 async def test_a_janitor_that_dies_is_replaced_and_the_next_knows_all_workers() -> None:
     async with supervisor(5, "env", "-i", "sleep", "1000") as (process, janitor, mark):
-        workers = [pid for pid, stat in read_table().items() if stat[0] == process.pid and pid != janitor]
+
+        def others() -> list[int]:
+            return [pid for pid, stat in read_table().items() if stat[0] == process.pid and pid != janitor]
+
+        workers = others()
         os.kill(janitor, signal.SIGKILL)
-        await until(
-            lambda: len([pid for pid, stat in read_table().items() if stat[0] == process.pid and alive(pid)]) == 6
-        )
+        await until(lambda: len(others()) == 6)
         await kill_and_time(process, mark)  # they carry no mark: only the register tells
         await until(lambda: not any(map(alive, workers)), 1)
 
