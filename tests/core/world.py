@@ -1,6 +1,7 @@
 """A pretend operating system for the core: it performs actions as bookkeeping and hands back facts when told to."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from chaperone_async.core import events as ev
 from chaperone_async.core.actions import Action, Announce, Consult, Kill, Signal, Spawn
@@ -86,6 +87,30 @@ class World:
 
     # Looking
 
+    def request(self, kind: Any, target: ev.Target = None) -> tuple[Action, ...]:
+        """Ask for a start, stop, restart, roll, pause, resume or kill, now."""
+        return self.send(kind(target, self.now))
+
+    def crash(self, index: int = 0, *, after: float = 0.0) -> None:
+        """The worker of this slot is started if need be, lives for `after` seconds and exits with code 1."""
+        ref = self.ref(index)
+        if ref in self.asked:
+            self.spawned(ref)
+        self.advance(after)
+        self.dies(ref, 1)
+
+    def delay(self, index: int = 0) -> float:
+        """Seconds until this slot is tried again."""
+        return self.slot(index).due - self.now
+
+    def names(self, ref: WorkerRef) -> list[str]:
+        """The signals this worker has been sent."""
+        return [name for _, name in self.signals.get(ref, [])]
+
+    def spawns(self) -> list[tuple[float, int]]:
+        """When which slot was given a worker."""
+        return [(at, action.ref.slot) for at, action in self.log if isinstance(action, Spawn)]
+
     def up(self, seconds: float = 1.0) -> None:
         """All asked for workers start and become ready."""
         self.spawn_all()
@@ -99,6 +124,13 @@ class World:
         assert life is not None, f"slot {index} has no worker: {self.slot(index).state}"
         return life.ref
 
+    def state(self) -> str:
+        return self.pool.state
+
+    def broken(self) -> bool:
+        """Whether the breaker is open."""
+        return self.pool.breaker is not None
+
     def states(self) -> list[str]:
         return [type(slot.state).__name__ for slot in self.pool.slots]
 
@@ -107,6 +139,10 @@ class World:
 
     def deaths(self) -> list[str]:
         return [str(a.death.reason) for a in self.told if a.death is not None]
+
+
+def plan(workers: int = 1, **settings: Any) -> PoolSpec:
+    return PoolSpec(name="p", command=("w",), workers=workers, **settings)
 
 
 def running(spec: PoolSpec) -> World:
