@@ -1,0 +1,43 @@
+"""The tcp check: whoever accepts a connection passes."""
+
+import anyio
+
+from chaperone_async.core.events import WorkerRef
+from chaperone_async.core.expand import expand, placeholders
+from chaperone_async.core.spec import PoolSpec
+from chaperone_async.system.ports import Verdict
+from chaperone_async.system.probers.connecting import (
+    connect,
+    judge,
+    no_answer,
+    refuse,
+    sample_values,
+    split_address,
+    unusable,
+)
+
+
+class TcpProber:
+    check = "tcp"
+
+    def __init__(self, spec: PoolSpec, address: str) -> None:
+        self._spec = spec
+        self._address = address
+        try:
+            split_address(expand(address, sample_values(spec)))
+        except ValueError as error:
+            refuse(spec, "tcp", str(error))
+
+    async def probe(self, ref: WorkerRef, worker_id: str, pid: int) -> Verdict:  # noqa: ARG002  the port's signature
+        try:
+            host, port = split_address(expand(self._address, placeholders(self._spec, ref, worker_id)))
+        except ValueError as error:
+            return unusable(error)
+        timeout = self._spec.health.timeout
+        with anyio.move_on_after(timeout):
+            try:
+                (await connect(host, port)).close()
+            except OSError as error:
+                return judge(error)
+            return Verdict(passed=True)
+        return no_answer(timeout)

@@ -1,0 +1,73 @@
+"""Threads that may be abandoned."""
+
+import threading
+import time
+from contextvars import ContextVar
+
+import anyio
+import pytest
+
+from chaperone_async.system import threads
+from chaperone_async.system.threads import DaemonThreads
+
+NAME: ContextVar[str] = ContextVar("NAME")
+
+
+async def test_a_call_returns_what_the_function_does_in_the_caller_s_context() -> None:
+    NAME.set("the caller's")
+    assert await DaemonThreads(1, "t").run(lambda number: (number, NAME.get()), 3) == (3, "the caller's")
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), TimeoutError("x"), SystemExit(3), KeyboardInterrupt("x")])
+async def test_an_exception_arrives_as_the_very_one_that_was_raised(error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        await DaemonThreads(1, "t").run(fail)
+    assert raised.value is error
+
+
+async def test_a_thread_is_used_again() -> None:
+    pool = DaemonThreads(8, "t")
+    seen = {await pool.run(threading.get_ident) for _ in range(50)}
+    assert len(pool) <= 2  # it may be asked again before it is idle
+    assert len(seen) <= 2
+
+
+async def test_more_calls_than_threads_wait_their_turn() -> None:
+    pool = DaemonThreads(3, "t")
+    done: list[int] = []
+
+    async def call(number: int) -> None:
+        await pool.run(time.sleep, 0.001)
+        done.append(number)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(100):
+            tasks.start_soon(call, number)
+    assert sorted(done) == list(range(100))
+    assert len(pool) == 3
+
+
+async def test_a_call_given_up_before_it_began_never_begins_and_its_thread_is_free_only_after_the_running_one() -> None:
+    pool, release = DaemonThreads(1, "t"), threading.Event()
+    begun: list[str] = []
+    with anyio.move_on_after(0.05):
+        await pool.run(release.wait)
+    with anyio.move_on_after(0.05):
+        await pool.run(begun.append, "too late")
+    release.set()
+    assert await pool.run(lambda: "free") == "free"
+    assert begun == []
+    assert len(pool) == 1
+
+
+async def test_an_idle_thread_ends_and_another_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_KEPT_IDLE", 0.01)
+    pool = DaemonThreads(2, "t")
+    for _ in range(3):
+        assert await pool.run(lambda: 1) == 1
+        with anyio.fail_after(10):
+            while len(pool):
+                await anyio.sleep(0.005)
