@@ -123,7 +123,12 @@ class OsProcesses:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        return await self._closing.__aexit__(kind, error, trace)
+        try:
+            return await self._closing.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            if group.exceptions == (error,):
+                return False  # the body's own error, which the task group inside has wrapped: let it out as it is
+            raise
 
     async def spawn(self, ref: WorkerRef, worker_id: str, spec: PoolSpec) -> OsChild:
         identity = find_identity(spec.launch)
