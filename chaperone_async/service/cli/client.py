@@ -1,0 +1,110 @@
+"""Asking the supervisor: GET a document of the API, over a unix socket or TCP."""
+
+import json
+from collections.abc import Callable
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import Any
+from urllib.parse import quote
+
+from chaperone_async.service.cli.address import Address, dial, explain
+from chaperone_async.service.cli.outcome import NotFoundError, RefusedError, UnreachableError, UsageError, no_such_pool
+
+Document = dict[str, Any]
+
+
+class Client:
+    """Asks at the first address that takes a connection, and stays with it. All methods raise the errors of `outcome`.
+
+    The token is not sent over a unix socket, where the permissions of the file decide.
+    """
+
+    def __init__(self, addresses: list[Address], token: str, timeout: float) -> None:
+        self._addresses = addresses
+        self._token = token.strip()  # files of secrets end in a newline
+        self._timeout = timeout
+        if not self._token.isascii() or not self._token.isprintable():
+            raise UsageError("cannot send $CHAPERONE_TOKEN: no token has such characters; write printable ASCII text")
+
+    def status(self) -> Document:
+        return self._get("/status")
+
+    def pool_names(self) -> list[str]:
+        return [pool["name"] for pool in self._get("/pools")["pools"]]
+
+    def pool(self, name: str) -> Document:
+        """With its workers."""
+        return self._get_of_pool(name, "")
+
+    def pools(self) -> Document:
+        """All, each with its workers."""
+        return {"pools": self._of_each_pool(self.pool)}
+
+    def crashes(self, pool: str | None, limit: int) -> Document:
+        """Of one pool or of all, the newest first."""
+        if pool is not None:
+            return self._get_of_pool(pool, f"/crashes?limit={limit}")
+        documents = self._of_each_pool(lambda name: self.crashes(name, limit))
+        records = [record for document in documents for record in document["crashes"]]
+        records.sort(key=lambda record: str(record["at"]), reverse=True)
+        return {"crashes": records[:limit]}
+
+    def _of_each_pool(self, ask: Callable[[str], Document]) -> list[Document]:
+        """Less those that are removed while we ask."""
+        documents = []
+        for name in self.pool_names():
+            try:
+                documents.append(ask(name))
+            except NotFoundError:
+                continue
+        return documents
+
+    def _get_of_pool(self, name: str, rest: str) -> Document:
+        try:
+            return self._get(f"/pools/{quote(name, safe='')}{rest}")
+        except NotFoundError as error:
+            raise NotFoundError(no_such_pool(name, self.pool_names())) from error
+
+    def _get(self, path: str) -> Document:
+        connection = _Connection(self._addresses, self._timeout)
+        try:
+            connection.connect()
+            self._addresses = [connection.address]
+            headers = {"Host": connection.address.authority, "Accept": "application/json"}
+            if self._token and connection.address.scheme != "unix":
+                headers["Authorization"] = f"Bearer {self._token}"
+            connection.request("GET", f"/api/v1{path}", headers=headers)
+            response = connection.getresponse()
+            return _read(response, response.read(), connection.address)
+        except (OSError, HTTPException) as error:
+            why = explain(error) if isinstance(error, OSError) else "what answers there does not speak HTTP"
+            raise UnreachableError(f"cannot ask the supervisor at {connection.address}: {why}") from error
+        finally:
+            connection.close()
+
+
+class _Connection(HTTPConnection):
+    def __init__(self, addresses: list[Address], timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self.address = addresses[0]
+        self._candidates, self._patience = addresses, timeout
+
+    def connect(self) -> None:
+        self.sock, self.address = dial(self._candidates, self._patience)
+
+
+def _read(response: HTTPResponse, body: bytes, address: Address) -> Document:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        document = None
+    if response.status == 200 and isinstance(document, dict):
+        return document
+    told = document if isinstance(document, dict) else {}
+    reason = told.get("detail") or told.get("title") or response.reason
+    if response.status in {401, 403}:
+        advice = "" if told.get("detail") else "; give a token in $CHAPERONE_TOKEN, or ask over the unix socket"
+        raise RefusedError(f"cannot ask the supervisor at {address}: {reason}{advice}")
+    if response.status == 404 and told:
+        raise NotFoundError(str(reason))
+    answer = f"it answers {response.status}: {reason}" if response.status != 200 else "it answers something else"
+    raise UnreachableError(f"cannot ask at {address}: {answer}; name a supervisor with --url")

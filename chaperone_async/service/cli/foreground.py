@@ -1,0 +1,139 @@
+"""`up` and `supervise`: the supervisor itself, in the foreground until a signal ends it."""
+
+import os
+import re
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chaperone_async.service.cli.options import Subparsers, add_command, add_config
+from chaperone_async.service.cli.outcome import UsageError
+
+if TYPE_CHECKING:
+    from chaperone_async.system.config.load import Config
+
+_FILE_KEYS = {"grace": "shutdown.grace", "log_format": "logs.format", "listen": "http.listen"}
+_POOL_KEYS = {
+    "workers": "workers",
+    "min_ready": "min_ready",
+    "directory": "directory",
+    "memory_limit": "health.memory_limit",
+    "max_jobs": "recycle.max_jobs",
+    "max_time": "recycle.max_time",
+    "stop_timeout": "stop.timeout",
+}
+"""Options are keys of a configuration file, so that there is one place that knows what they may be."""
+
+
+def add(subparsers: Subparsers) -> None:
+    up = add_command(
+        subparsers,
+        "up",
+        run_up,
+        "run the pools of the configuration",
+        "chaperone up -c chaperone.toml\nchaperone up email-workers",
+    )
+    up.add_argument("pools", nargs="*", metavar="POOL", help="only these (default: all)")
+    add_config(up)
+    supervise = add_command(
+        subparsers,
+        "supervise",
+        run_supervise,
+        "run one pool of workers, without a configuration file",
+        "chaperone supervise emails --workers 5 -- python worker.py --queue={queue}",
+    )
+    supervise.usage = "chaperone supervise QUEUE [options] -- COMMAND [ARGUMENT...]"
+    supervise.add_argument("queue", metavar="QUEUE", help="one, or several in order of priority: high,default")
+    for option, metavar, what in (
+        ("--workers", "N", "how many (default: 1)"),
+        ("--name", "NAME", "the pool's name (default: the queue's)"),
+        ("--backend", "BACKEND", "not supported by this version: give a COMMAND"),
+        ("--min-ready", "N", "workers that must be ready for the pool to be ready (default: 1)"),
+        ("--directory", "PATH", "where workers run (default: here)"),
+        ("--memory-limit", "SIZE", "of a worker's process tree, such as 512MB (the default); 0 for none"),
+        ("--max-jobs", "N", "replace a worker after so many jobs"),
+        ("--max-time", "TIME", "replace a worker after so long, such as 1h"),
+        ("--stop-timeout", "TIME", "what a worker gets to finish before it is killed (default: 30s)"),
+        ("--grace", "TIME", "the whole shutdown's budget (default: 30s)"),
+        ("--log-format", "FORMAT", "text (default) or json"),
+    ):
+        supervise.add_argument(option, metavar=metavar, help=what)
+    supervise.add_argument("--env", action="append", metavar="NAME=VALUE", default=[], help="may be repeated")
+    listen = "HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:9001 and a unix socket)"
+    supervise.add_argument("--listen", action="append", metavar="ADDRESS", help=listen)
+
+
+def run_up(args: Namespace) -> int:
+    from chaperone_async.system.config.load import load
+
+    config = load(Path(args.config) if args.config else None, os.environ)
+    return _run(choose(config, args.pools) if args.pools else config)
+
+
+def run_supervise(args: Namespace) -> int:
+    return _run(one_pool(args, os.environ))
+
+
+def _run(config: "Config") -> int:
+    from chaperone_async.service.run import run_service
+
+    return run_service(config)
+
+
+def choose(config: "Config", names: list[str]) -> "Config":
+    """Of the configuration's pools only these. Raises UsageError."""
+    from chaperone_async.system.config.problems import advise
+
+    known = [pool.name for pool in config.pools]
+    unknown = [f"cannot run pool {name!r}: there is none; {advise(name, known)}" for name in names if name not in known]
+    if unknown:
+        raise UsageError("\n".join(unknown))
+    return replace(config, pools=tuple(pool for pool in config.pools if pool.name in names))
+
+
+def one_pool(args: Namespace, env: Mapping[str, str]) -> "Config":
+    """The command line as a configuration document, checked as a file would be. Raises UsageError and ConfigError."""
+    from chaperone_async.system.config.find import Document
+    from chaperone_async.system.config.load import interpret
+    from chaperone_async.system.config.problems import Place, Problems
+
+    if args.backend is not None:
+        advice = "give the command that runs a worker, after --"
+        raise UsageError(f"cannot use backend {args.backend!r}: backends are not supported by this version; {advice}")
+    if not args.worker_command:
+        example = f"chaperone supervise {args.queue} --workers 2 -- python worker.py --queue={{queue}}"
+        raise UsageError(f"cannot supervise {args.queue!r}: there is no command; write it after --, as in: {example}")
+    name = args.name or re.sub(r"[^A-Za-z0-9_.-]", "-", args.queue.partition(",")[0])[:64]
+    pool = {"queue": args.queue.split(","), "command": args.worker_command, **_nested(args, _POOL_KEYS)}
+    if args.env:
+        pool["env"] = _variables(args.env)
+    if args.listen:  # what was typed wins over the environment
+        env = {key: value for key, value in env.items() if key != "CHAPERONE_HTTP_LISTEN"}
+    table = {"pools": {name: pool}, **_nested(args, _FILE_KEYS)}
+    problems = Problems()
+    config = interpret([Document(Path("chaperone supervise"), Place("supervise"), table)], env, problems)
+    problems.raise_if_any()
+    return config
+
+
+def _nested(args: Namespace, keys: Mapping[str, str]) -> dict[str, Any]:
+    """The options that were given, as tables in a table."""
+    table: dict[str, Any] = {}
+    for option, path in keys.items():
+        value = getattr(args, option)
+        if value is not None:
+            *parents, key = path.split(".")
+            inner = table
+            for parent in parents:
+                inner = inner.setdefault(parent, {})
+            inner[key] = value
+    return table
+
+
+def _variables(assignments: list[str]) -> dict[str, str]:
+    wrong = [text for text in assignments if "=" not in text[1:]]
+    if wrong:
+        raise UsageError(f"cannot set the variable {wrong[0]!r}: it has no value; write --env NAME=VALUE")
+    return dict(text.split("=", 1) for text in assignments)

@@ -1,0 +1,170 @@
+"""Documents of the API → what people read of them. Pure: `now` says what time it is, and in which time zone."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from signal import Signals
+from typing import Any
+
+from chaperone_async.service.cli.table import Cell, Column, Table, Tone
+
+Document = dict[str, Any]
+NOTHING = "-"
+
+_TONES: dict[str, Tone] = {
+    "running": "good",
+    "ready": "good",
+    "starting": "warn",
+    "degraded": "warn",
+    "paused": "warn",
+    "stopping": "warn",
+    "draining": "warn",
+    "backoff": "bad",
+    "crashed": "bad",
+    "unhealthy": "bad",
+    "fatal": "bad",
+    "stopped": "dim",
+}
+_EXPECTED = {"exit", "stop", "restart", "reload", "scaled_down", "max_time", "max_jobs"}
+
+
+def workers_table(pool: Document, now: datetime) -> Table:
+    """One line per slot. The column Problem is there only when some worker has one."""
+    workers = pool["workers"]
+    columns: tuple[Column, ...] = (
+        Column("ID"),
+        Column("PID", right=True),
+        Column("Queue"),
+        Column("Status"),
+        Column("Started At"),
+        Column("Jobs", right=True),
+        Column("Memory (MB)", right=True),
+        Column("CPU (%)", right=True),
+    )
+    rows = [_worker_row(worker, now) for worker in workers]
+    if any(worker.get("problem") for worker in workers):
+        columns += (Column("Problem", long=True),)
+        rows = [(*row, Cell(worker.get("problem") or "")) for row, worker in zip(rows, workers, strict=True)]
+    return Table(columns, rows)
+
+
+def _worker_row(worker: Document, now: datetime) -> tuple[Cell, ...]:
+    alive = worker["pid"] is not None
+    silent = worker["activity"] == "unknown" and not worker["jobs_processed"]  # it tells nothing: 0 would be a guess
+    return (
+        Cell(worker["id"] or f"(slot {worker['slot']})"),
+        Cell(str(worker["pid"]) if alive else NOTHING),
+        Cell(worker["queue"]),
+        toned(worker["status"]),
+        Cell(clock(worker["started_at"], now)),
+        Cell(NOTHING if silent else str(worker["jobs_processed"])),
+        Cell(f"{worker['memory_usage']:.1f}" if alive else NOTHING),
+        Cell(f"{worker['cpu_percent']:.1f}" if alive else NOTHING),
+    )
+
+
+def pool_line(pool: Document) -> Cell:
+    """Over a pool's workers, where there are several pools."""
+    return Cell(f"{pool['name']}: {pool['state']}, {_ready(pool)} ready", "head")
+
+
+def supervisor_line(status: Document) -> Cell:
+    line = f"{status['name']}: {status['state']}, chaperone {status['version']}, pid {status['pid']}"
+    ends = status.get("drain_ends_in")
+    ending = "" if ends is None else f", ends within {duration(ends)}"
+    return Cell(f"{line}, up {duration(status['uptime'])}{ending}", "head")
+
+
+def status_table(status: Document) -> Table:
+    columns = (
+        Column("Pool"),
+        Column("State"),
+        Column("Ready", right=True),
+        Column("Min", right=True),
+        Column("Restarts", right=True),
+        Column("Reason", long=True),
+    )
+    return Table(columns, [_pool_row(pool) for pool in status["pools"]])
+
+
+def _pool_row(pool: Document) -> tuple[Cell, ...]:
+    return (
+        Cell(pool["name"]),
+        toned(pool["state"]),
+        Cell(_ready(pool), "plain" if pool["ready"] else "bad"),
+        Cell(str(pool["min_ready"])),
+        Cell(str(pool["restarts"])),
+        Cell(pool["reason"] or ""),
+    )
+
+
+def _ready(pool: Document) -> str:
+    return f"{pool['ready_workers']}/{pool['desired']}"
+
+
+def crashes_table(document: Document, now: datetime) -> Table:
+    columns = (
+        Column("When"),
+        Column("Worker"),
+        Column("Slot", right=True),
+        Column("Reason"),
+        Column("Exit"),
+        Column("Uptime", right=True),
+        Column("Peak (MB)", right=True),
+        Column("Detail", long=True),
+    )
+    return Table(columns, [_crash_row(record, now) for record in document["crashes"]])
+
+
+def _crash_row(record: Document, now: datetime) -> tuple[Cell, ...]:
+    return (
+        Cell(clock(record["at"], now)),
+        Cell(record["worker_id"]),
+        Cell(str(record["slot"])),
+        Cell(record["reason"], "plain" if record["reason"] in _EXPECTED else "bad"),
+        Cell(_exit(record)),
+        Cell(duration(record["uptime"])),
+        Cell(f"{record['peak_memory']:.1f}"),
+        Cell(record["detail"]),
+    )
+
+
+def output_lines(record: Document, now: datetime) -> Iterator[Cell]:
+    """The last that a dead worker wrote, under a line that says whose it is."""
+    lines = record["output"]
+    title = f"last output of {record['worker_id']}, {clock(record['at'], now)}"
+    yield Cell(f"{title}:" if lines else f"{title}: none", "head")
+    for line in lines:
+        yield Cell(f"  {line.expandtabs()}")
+
+
+def _exit(record: Document) -> str:
+    signal = record["exit_signal"]
+    if signal is not None:
+        return Signals(signal).name if signal in {known.value for known in Signals} else f"signal {signal}"
+    return NOTHING if record["exit_code"] is None else str(record["exit_code"])
+
+
+def toned(word: str) -> Cell:
+    return Cell(word, _TONES.get(word, "plain"))
+
+
+def clock(at: str | None, now: datetime) -> str:
+    """Local time; with the date unless it is today's."""
+    if at is None:
+        return NOTHING
+    local = datetime.fromisoformat(at).astimezone(now.tzinfo)
+    return local.strftime("%H:%M:%S" if local.date() == now.date() else "%Y-%m-%d %H:%M:%S")
+
+
+def duration(seconds: float) -> str:
+    """The two largest units: `0.4s`, `12s`, `3m 12s`, `2h 5m`, `4d 1h`."""
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours}h"
+    if hours:
+        return f"{hours}h {minutes}m"
+    return f"{minutes}m {rest}s" if minutes else f"{rest}s"
