@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from chaperone_async.core.actions import Announce
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.spec import PoolSpec
-from chaperone_async.service.logs import LogFormat, LoggingLog, StdoutLog
+from chaperone_async.service.logs import LogFormat, LoggingLog, StdoutLog, json_notice
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.journal import Entry, Journal
 from chaperone_async.supervision.runner import PoolRunner, World
 from chaperone_async.supervision.supervisor import Supervisor
 from chaperone_async.system.child import OsProcesses
 from chaperone_async.system.clock import WallClock
-from chaperone_async.system.notify import NotifySockets
+from chaperone_async.system.notify import SUPPORTED, NotifySockets
 from chaperone_async.system.output import Outputs
 from chaperone_async.system.ports import Prober
 from chaperone_async.system.probers import make_probers
-from chaperone_async.system.stdout import StdoutWriter
+from chaperone_async.system.stdout import StdoutWriter, text_notice
 from chaperone_async.system.usage import make_sampler
 
 LAST_WORDS = 2.0
@@ -49,10 +49,13 @@ class Composed:
 
 @asynccontextmanager
 async def compose(
-    log_format: LogFormat = "text", log_level: str = "info", listener: Callable[[Entry], None] | None = None
+    log_format: LogFormat = "text",
+    log_level: str = "info",
+    listener: Callable[[Entry], None] | None = None,
 ) -> AsyncIterator[Composed]:
     """`listener` hears the journal instead of our stdout. On leaving, nothing that was spawned is alive."""
-    writer, clock = StdoutWriter(), WallClock()
+    clock = WallClock()
+    writer = StdoutWriter(notice=json_notice if log_format == "json" else text_notice)
     journal = Journal()
     journal.listen(listener or StdoutLog(writer, log_format, log_level, clock.at).write_entry)
 
@@ -62,7 +65,9 @@ async def compose(
     outputs = Outputs(writer, trouble=lambda what: tell("supervisor.trouble", what), log_format=log_format)
     sockets, sampler = NotifySockets(), make_sampler()
     try:
-        async with OsProcesses(outputs, sockets) as processes:
+        async with OsProcesses(outputs, sockets if SUPPORTED else None) as processes:
+            if not SUPPORTED:
+                tell("supervisor.trouble", "workers cannot report here: this system does not tell who sent a datagram")
             for lacking in processes.degraded:
                 tell("supervisor.trouble", lacking)
             world = World(processes, sampler, sockets, clock.at)
@@ -75,11 +80,3 @@ async def compose(
 
 def embedded_log() -> Callable[[Entry], None]:
     return LoggingLog().write_entry
-
-
-def raise_file_limit() -> None:
-    """Each worker costs a few descriptors: take what the hard limit allows."""
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

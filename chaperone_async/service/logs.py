@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 import orjson
@@ -13,6 +13,12 @@ from chaperone_async.supervision.journal import Entry
 from chaperone_async.system.stdout import StdoutWriter
 
 LogFormat = Literal["text", "json"]
+
+
+def json_notice(message: str) -> bytes:
+    """What the writer of stdout has to say of itself, as a line among JSON lines."""
+    time = rfc3339(datetime.now(UTC))
+    return orjson.dumps({"time": time, "level": "warning", "event": "supervisor.trouble", "message": message}) + b"\n"
 
 
 class StdoutLog:

@@ -17,7 +17,7 @@ from chaperone_async.core.pool import Pool
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.core.states import Spawning
 from chaperone_async.errors import ConfigError, ListenError
-from chaperone_async.service.compose import Composed, compose, embedded_log, raise_file_limit
+from chaperone_async.service.compose import Composed, compose, embedded_log
 from chaperone_async.service.http.listen import Listener, bind
 from chaperone_async.service.logs import LogFormat
 from chaperone_async.service.signals import SignalDesk
@@ -125,7 +125,6 @@ class _Ending:
 
 async def serve(settings: Settings, pools: Pools, listeners: Sequence[Listener]) -> int:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    raise_file_limit()
     ending = _Ending()
     async with compose(settings.log_format, settings.log_level) as composed:
         pools.attach(composed)
