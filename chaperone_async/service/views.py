@@ -1,9 +1,12 @@
 """Snapshot → plain dicts: the only wire format. Memory in MB (10^6 bytes), durations in seconds, times RFC 3339 UTC."""
 
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
+from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.spec import MB
 from chaperone_async.core.states import Hold, Slot
 from chaperone_async.core.status import status_of
@@ -14,11 +17,29 @@ from chaperone_async.system.ports import TelemetrySource, Usage
 
 View = dict[str, Any]
 Wall = Callable[[float], datetime]
-_NO_USAGE = Usage(memory=0)
+TIMES_REMEMBERED = 4096
 
 
 def rfc3339(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@lru_cache(TIMES_REMEMBERED)
+def _text(origin: datetime, at: float) -> str:
+    """`origin` is when monotonic time was 0, and moves only where the clock is set. Workers' times are asked for again
+    and again: making them anew would be half the cost of a status."""
+    return rfc3339(origin + timedelta(seconds=at))
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """What all workers of a pool have in common in one view."""
+
+    now: float
+    origin: datetime
+    queue: str
+    checked: str | None
+    usage: Mapping[WorkerRef, Usage]
 
 
 class Views:
@@ -30,7 +51,7 @@ class Views:
         self._telemetry = telemetry
 
     def time(self, at: float) -> str:
-        return rfc3339(self._wall(at))
+        return _text(self._wall(0.0), at)
 
     def status(self, snapshot: Snapshot) -> View:
         return {
@@ -82,43 +103,53 @@ class Views:
         return summary
 
     def workers(self, view: PoolView, now: float) -> list[View]:
-        checked = self._last_check(view)
-        return [self._worker(view, slot, now, checked) for slot in view.pool.slots]
+        moment = self._moment(view, now)
+        return [self._worker(slot, moment) for slot in view.pool.slots]
 
     def worker(self, view: PoolView, slot: Slot, now: float) -> View:
-        return self._worker(view, slot, now, self._last_check(view))
+        return self._worker(slot, self._moment(view, now))
 
-    def _last_check(self, view: PoolView) -> str | None:
-        return None if view.readings.at is None else self.time(view.readings.at)
+    def _moment(self, view: PoolView, now: float) -> "_Moment":
+        measured, origin = view.readings, self._wall(0.0)
+        checked = None if measured.at is None else _text(origin, measured.at)
+        return _Moment(now, origin, view.pool.spec.queue, checked, measured.usage)
 
-    def _worker(self, view: PoolView, slot: Slot, now: float, checked: str | None) -> View:
-        life = slot.life
-        started = life is not None and life.pid != 0
-        usage = _NO_USAGE if life is None else view.readings.usage.get(life.ref, _NO_USAGE)
+    def _worker(self, slot: Slot, moment: "_Moment") -> View:
         row: View = {
             "id": slot.last_id,
             "slot": slot.index,
-            "pid": life.pid if life is not None and started else None,
-            "queue": view.pool.spec.queue,
+            "pid": None,
+            "queue": moment.queue,
             "status": status_of(slot),
             "activity": "unknown",
-            "started_at": self.time(life.spawned_at) if life is not None and started else None,
-            "last_health_check": checked if started else None,
-            "uptime": round(now - life.spawned_at, 3) if life is not None and started else 0.0,
-            "memory_usage": round(usage.memory / MB, 1),
-            "cpu_percent": round(usage.cpu_percent, 1),
+            "started_at": None,
+            "last_health_check": None,
+            "uptime": 0.0,
+            "memory_usage": 0.0,
+            "cpu_percent": 0.0,
             "jobs_processed": 0,
             "current_job": None,
             "restarts": slot.restarts,
             "problem": self._problem(slot),
             "message": None,
         }
-        if life is not None:
-            said = self._telemetry.telemetry(life.ref)
-            row["activity"] = activity_of(said)
-            row["jobs_processed"] = said.jobs_done
-            row["current_job"] = said.current_job
-            row["message"] = said.status or None
+        life = slot.life
+        if life is None:
+            return row
+        if life.pid:
+            row["pid"] = life.pid
+            row["started_at"] = _text(moment.origin, life.spawned_at)
+            row["last_health_check"] = moment.checked
+            row["uptime"] = round(moment.now - life.spawned_at, 3)
+        usage = moment.usage.get(life.ref)
+        if usage is not None:
+            row["memory_usage"] = round(usage.memory / MB, 1)
+            row["cpu_percent"] = round(usage.cpu_percent, 1)
+        said = self._telemetry.telemetry(life.ref)
+        row["activity"] = activity_of(said)
+        row["jobs_processed"] = said.jobs_done
+        row["current_job"] = said.current_job
+        row["message"] = said.status or None
         return row
 
     def _problem(self, slot: Slot) -> str | None:
@@ -127,14 +158,10 @@ class Views:
         return self._hold(slot.hold) or (slot.last_error or None if not slot.ready else None)
 
     def stats(self, snapshot: Snapshot) -> View:
-        rows = [row for view in snapshot.pools for row in self.pool(view, snapshot.at)["workers"]]
+        rows = [row for view in snapshot.pools for row in self.workers(view, snapshot.at)]
         live = [row for row in rows if row["pid"] is not None]
-        said = [
-            self._telemetry.telemetry(slot.life.ref)
-            for view in snapshot.pools
-            for slot in view.pool.slots
-            if slot.life is not None
-        ]
+        lives = [slot.life for view in snapshot.pools for slot in view.pool.slots if slot.life is not None]
+        said = [self._telemetry.telemetry(life.ref) for life in lives]
         done, busy = sum(t.jobs_done for t in said), sum(t.busy_seconds for t in said)
         return {
             "total_workers": len(live),

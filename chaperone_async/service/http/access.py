@@ -13,7 +13,6 @@ from chaperone_async.service.http.passwords import ScryptHash
 
 LOOKS_AT_ONCE = 2
 REMEMBERED = 64
-NOT_SHOWN = "credentials are needed"
 
 
 class Access:
@@ -38,12 +37,18 @@ class Access:
         bearer = 'Bearer realm="chaperone"' if self._token is not None else ""
         return ", ".join(filter(None, (bearer, basic)))
 
+    @property
+    def _needed(self) -> str:
+        token = "a bearer token" if self._token is not None else ""
+        user = "a user's password" if self._users else ""
+        return f"credentials are needed: {', or '.join(filter(None, (token, user)))}"
+
     async def refusal(self, authorization: str | None) -> str | None:
         """Why a client with this Authorization header may not come in; None: it may."""
         if self.open:
             return None
         if not authorization:
-            return NOT_SHOWN
+            return self._needed
         scheme, _, shown = authorization.partition(" ")
         match scheme.lower():
             case "bearer" if self._token is not None:
@@ -51,7 +56,7 @@ class Access:
             case "basic" if self._users:
                 return None if await self._is_user(shown.strip()) else "the name or the password is wrong"
             case _:
-                return f"{NOT_SHOWN}: {self.challenge.replace(', charset', '; charset')}"
+                return self._needed
 
     async def _is_user(self, shown: str) -> bool:
         try:

@@ -2,6 +2,7 @@
 been quiet for longest when there are too many."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 from aiohttp import web
@@ -21,6 +22,9 @@ class Crowd:
     def __init__(self, most: int = MOST_CONNECTIONS) -> None:
         self._most = most
         self._members: dict[Connection, None] = {}
+
+    def __iter__(self) -> Iterator["Connection"]:
+        return iter(self._members)
 
     def enter(self, connection: "Connection") -> None:
         """Whoever comes is let in, for it may be a probe; another one goes, one that waits before one that works."""

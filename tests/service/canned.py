@@ -1,0 +1,152 @@
+"""A supervisor whose pools are in any state a test wants, with no process behind it, and the face served over it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import anyio
+
+from chaperone_async.core.events import WorkerRef
+from chaperone_async.core.spec import PoolSpec, SignalTarget
+from chaperone_async.service.http.face import Face
+from chaperone_async.service.http.listen import Listener, bind
+from chaperone_async.service.http.server import serve
+from chaperone_async.service.views import Views
+from chaperone_async.supervision.hooks import Hooks
+from chaperone_async.supervision.journal import Journal
+from chaperone_async.supervision.readings import Readings
+from chaperone_async.supervision.runner import World as Ports
+from chaperone_async.supervision.supervisor import Supervisor
+from chaperone_async.system.clock import WallClock
+from chaperone_async.system.config.load import Tls
+from chaperone_async.system.ports import Child, NoticeSink, SpawnError, Telemetry, Usage
+from tests.core.world import World
+
+
+def spec(name: str = "emails", **changes: Any) -> PoolSpec:
+    return PoolSpec(name=name, command=("worker",), queues=(name,), **changes)
+
+
+def world(of: PoolSpec) -> World:
+    """On the real clock's time, as the face reads it; nothing has been started."""
+    made = World(of)
+    made.now = time.monotonic()
+    return made
+
+
+def up(of: PoolSpec) -> World:
+    """All workers ready, since `start_seconds` from now."""
+    made = world(of)
+    made.begin()
+    made.up(of.restart.start_seconds)
+    return made
+
+
+@dataclass
+class Written:
+    """Processes that only ever wrote something."""
+
+    lines: dict[WorkerRef, list[str]] = field(default_factory=dict)
+
+    async def spawn(self, ref: WorkerRef, worker_id: str, spec: PoolSpec) -> Child:
+        raise SpawnError("nothing can be run here")
+
+    def signal(self, ref: WorkerRef, signal: str, to: SignalTarget) -> None: ...
+
+    def kill(self, ref: WorkerRef) -> None: ...
+
+    def output(self, ref: WorkerRef, lines: int) -> Sequence[str]:
+        return self.lines.get(ref, [])[-lines:]
+
+    def forget(self, ref: WorkerRef) -> None: ...
+
+
+SILENCE = Telemetry()
+
+
+@dataclass
+class Said:
+    table: dict[WorkerRef, Telemetry] = field(default_factory=dict)
+
+    def listen(self, pool: str, sink: NoticeSink) -> None: ...
+
+    def telemetry(self, ref: WorkerRef) -> Telemetry:
+        return self.table.get(ref, SILENCE)
+
+
+class NoSampler:
+    def sample(self, workers: Iterable[tuple[WorkerRef, int]]) -> Mapping[WorkerRef, Usage]:
+        return {}
+
+
+class Canned:
+    def __init__(self, *worlds: World) -> None:
+        self.processes, self.said = Written(), Said()
+        ports = Ports(self.processes, NoSampler(), self.said, WallClock().at)
+        self.supervisor = Supervisor(ports, Journal(), salt=7)
+        self.views = Views("test", "1.2.3", 4321, ports.wall, self.said)
+        self.supervisor._started_at = self.supervisor._pulse_at = time.monotonic()
+        for each in worlds:
+            self.add(each)
+
+    def add(self, state: World) -> None:
+        runner = self.supervisor.add(state.spec, Hooks())
+        runner.pool = state.pool
+        for news in state.told:
+            if news.death is not None:
+                runner._bury(news.death)
+
+    def measure(self, pool: str, usage: Mapping[WorkerRef, Usage]) -> None:
+        self.supervisor.runner(pool).readings = Readings(time.monotonic(), usage)
+
+    def stall(self, seconds: float) -> None:
+        self.supervisor._pulse_at -= seconds
+
+    def break_pool(self, pool: str) -> None:
+        self.supervisor._broken[pool] = "its supervision failed; see the log"
+
+    def face(
+        self, token: str | None = None, users: tuple[tuple[str, str], ...] = (), tls: Tls | None = None
+    ) -> Face:  # fmt: skip
+        return Face(supervisor=self.supervisor, views=self.views, token=token, users=users, tls=tls)
+
+
+@dataclass(frozen=True)
+class Served:
+    tcp: str
+    unix: Path
+    listeners: list[Listener]
+
+    @property
+    def port(self) -> int:
+        return int(self.tcp.rpartition(":")[2])
+
+    def session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(f"http://{self.tcp}")
+
+    def unix_session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession("http://localhost", connector=aiohttp.UnixConnector(str(self.unix)))
+
+    async def raw(self, request: bytes) -> bytes:
+        """All that comes back until the other side closes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(request)
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return answer
+
+
+@asynccontextmanager
+async def served(face: Face, directory: Path) -> AsyncIterator[Served]:
+    unix = directory / "chaperone.sock"
+    listeners = bind(["127.0.0.1:0", f"unix:{unix}"])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(serve, face, listeners)
+        yield Served(listeners[0].address, unix, listeners)
+        tasks.cancel_scope.cancel()
