@@ -85,12 +85,13 @@ def test_slots_kept_empty_by_hand_are_not_waited_for() -> None:
 
 def test_looping_slots_kept_empty_by_hand_do_not_open_it_for_others() -> None:
     world = running(plan(3, restart=looping_policy()))
-    crash_until(world, [0], 2)
-    world.request(ev.StopRequested, 0)
-    crash_until(world, [1], 2)
-    world.request(ev.StopRequested, 1)
-    world.spawn_all()
+    for index in (0, 1):
+        crash_until(world, [index], 2)
+        world.request(ev.StopRequested, index)
+        world.spawn_all()
+        world.dies(world.ref(index), 0)
     world.dies(world.ref(2), 1)
+    assert world.states() == ["Held", "Held", "Spawning"]
     assert not world.broken()
 
 

@@ -192,7 +192,7 @@ def test_a_start_of_a_paused_pool_thaws_it() -> None:
 def test_a_kill_of_a_frozen_worker_leaves_its_slot_paused() -> None:
     world = running(plan())
     ref = world.ref(0)
-    world.request(ev.PauseRequested)
+    world.request(ev.PauseRequested, 0)
     world.request(ev.KillRequested, ref)
     assert world.names(ref) == ["SIGSTOP", "SIGKILL"]
     world.dies(ref, signal=9)

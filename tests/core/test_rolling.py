@@ -88,6 +88,15 @@ def test_a_surge_that_crashes_leaves_the_old_ones_running() -> None:
     assert world.state() == "running"
 
 
+def test_a_surge_in_a_crash_loop_does_not_open_the_breaker_over_a_healthy_worker() -> None:
+    world = rolling(plan(1))
+    for _ in range(10):
+        world.crash(1)
+        world.advance(world.delay(1))
+    assert not world.broken()
+    assert world.pool.ready
+
+
 def test_one_worker_alone_is_replaced_without_a_gap() -> None:
     world = running(plan(3))
     world.request(ev.RollRequested, world.ref(1))

@@ -130,6 +130,15 @@ def test_a_held_pool_takes_its_new_size_when_it_runs_again(kind: type) -> None:
     assert world.states() == ["Running"] * 4
 
 
+def test_a_slot_released_and_wanted_again_while_the_pool_is_held_stays_empty() -> None:
+    world = running(plan(2))
+    world.request(ev.StopRequested)
+    scale(world, 1)
+    scale(world, 2)
+    end_all(world)
+    assert (world.asked, world.states()) == ([], ["Held", "Held"])
+
+
 def test_frozen_workers_that_are_not_wanted_any_more_are_woken_to_end() -> None:
     world = running(plan(2))
     world.request(ev.PauseRequested)

@@ -284,6 +284,7 @@ def test_a_later_deadline_gives_no_more_time() -> None:
     world = running(plan(stop=StopPolicy(timeout=300)))
     shut_down(world, 10)
     shut_down(world, 100)
+    world.send(ev.TimeExtended(world.ref(0), 1000, world.now))
     world.advance(9.1)
     assert world.states() == ["Killing"]
 
