@@ -1,7 +1,6 @@
 """Asking the supervisor: GET a document of the API, over a unix socket or TCP."""
 
 import json
-from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import quote
@@ -29,7 +28,7 @@ class Client:
         return self._get("/status")
 
     def pool_names(self) -> list[str]:
-        return [pool["name"] for pool in self._get("/pools")["pools"]]
+        return [pool["name"] for pool in self.pools()["pools"]]
 
     def pool(self, name: str) -> Document:
         """With its workers."""
@@ -37,26 +36,12 @@ class Client:
 
     def pools(self) -> Document:
         """All, each with its workers."""
-        return {"pools": self._of_each_pool(self.pool)}
+        return self._get("/pools")
 
     def crashes(self, pool: str | None, limit: int) -> Document:
         """Of one pool or of all, the newest first."""
-        if pool is not None:
-            return self._get_of_pool(pool, f"/crashes?limit={limit}")
-        documents = self._of_each_pool(lambda name: self.crashes(name, limit))
-        records = [record for document in documents for record in document["crashes"]]
-        records.sort(key=lambda record: str(record["at"]), reverse=True)
-        return {"crashes": records[:limit]}
-
-    def _of_each_pool(self, ask: Callable[[str], Document]) -> list[Document]:
-        """Less those that are removed while we ask."""
-        documents = []
-        for name in self.pool_names():
-            try:
-                documents.append(ask(name))
-            except NotFoundError:
-                continue
-        return documents
+        query = f"/crashes?limit={limit}"
+        return self._get(query) if pool is None else self._get_of_pool(pool, query)
 
     def _get_of_pool(self, name: str, rest: str) -> Document:
         try:

@@ -7,6 +7,7 @@ from chaperone_async.service.cli.options import Subparsers, add_command, add_con
 from chaperone_async.service.cli.outcome import DONE
 
 _DEFAULT_COUNT = 20
+_MOST = 10_000
 
 
 def add(subparsers: Subparsers) -> None:
@@ -49,6 +50,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < len(text) < 10 or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a count; write a whole number from 1")
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or not 1 <= int(text) <= _MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a count; write a whole number from 1 to {_MOST}")
     return int(text)

@@ -104,7 +104,11 @@ def _quote(name: str) -> str:
 
 
 def _no_such_pool(name: str, address: Address, timeout: float) -> str:
-    """Worth a slower second question: somebody mistyped, or a deployment names a pool that is gone."""
+    """Names those that there are, where we may know: worth a second question, since somebody has mistyped."""
     from chaperone_async.service.cli.client import Client
 
-    return outcome.no_such_pool(name, Client([address], os.environ.get("CHAPERONE_TOKEN", ""), timeout).pool_names())
+    try:
+        names = Client([address], os.environ.get("CHAPERONE_TOKEN", ""), timeout).pool_names()
+    except outcome.RefusedError:
+        return f"there is no pool named {name!r}"
+    return outcome.no_such_pool(name, names)
