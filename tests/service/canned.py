@@ -13,9 +13,10 @@ import anyio
 
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.spec import PoolSpec, SignalTarget
+from chaperone_async.service.http.connection import Bounds
 from chaperone_async.service.http.face import Face
 from chaperone_async.service.http.listen import Listener, bind
-from chaperone_async.service.http.server import serve
+from chaperone_async.service.http.server import DEFAULT, serve
 from chaperone_async.service.views import Views
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.journal import Journal
@@ -143,10 +144,10 @@ class Served:
 
 
 @asynccontextmanager
-async def served(face: Face, directory: Path) -> AsyncIterator[Served]:
+async def served(face: Face, directory: Path, bounds: Bounds = DEFAULT) -> AsyncIterator[Served]:
     unix = directory / "chaperone.sock"
     listeners = bind(["127.0.0.1:0", f"unix:{unix}"])
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(serve, face, listeners)
+        tasks.start_soon(serve, face, listeners, bounds)
         yield Served(listeners[0].address, unix, listeners)
         tasks.cancel_scope.cancel()

@@ -1,6 +1,7 @@
 """Clients that are slow, silent, many, or gone: the probes are answered all the same, and the end comes in time."""
 
 import asyncio
+import select
 import socket
 import time
 from pathlib import Path
@@ -9,9 +10,8 @@ import anyio
 import pytest
 from aiohttp import web
 
-from chaperone_async.service.http import connection
 from chaperone_async.service.http.app import make_app
-from chaperone_async.service.http.connection import Connection, Crowd
+from chaperone_async.service.http.connection import Bounds, Connection, Crowd
 from chaperone_async.service.http.listen import bind
 from chaperone_async.service.http.server import serve
 from tests.service.canned import Canned, served, spec, up
@@ -71,25 +71,30 @@ async def test_the_600th_client_is_still_answered_for_the_oldest_goes(canned: Ca
         await hang_up(slow)
 
 
-async def test_a_client_that_sends_no_request_in_time_is_cut_off(
-    canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "FIRST_REQUEST", 0.05)
-    async with served(canned.face(), tmp_path) as where:
+async def test_a_client_that_sends_no_request_in_time_is_cut_off(canned: Canned, tmp_path: Path) -> None:
+    async with served(canned.face(), tmp_path, Bounds(first_request=0.05)) as where:
         ((reader, writer),) = await connect(where.port, 1, b"GET /livez HTTP/1.1\r\n")
         assert await until_cut_off(reader) == b""
         await hang_up([(reader, writer)])
 
 
-async def test_a_client_that_asks_no_further_question_is_cut_off(
-    canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "NEXT_REQUEST", 0.05)
-    async with served(canned.face(), tmp_path) as where:
+async def test_a_client_that_asks_no_further_question_is_cut_off(canned: Canned, tmp_path: Path) -> None:
+    async with served(canned.face(), tmp_path, Bounds(next_request=0.05)) as where:
         ((reader, writer),) = await connect(where.port, 1, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await reader.readuntil(b"\r\n\r\nok")).startswith(b"HTTP/1.1 200 OK")
         assert await until_cut_off(reader) == b""
         await hang_up([(reader, writer)])
+
+
+async def test_a_client_that_does_not_take_its_answer_is_cut_off(canned: Canned, tmp_path: Path) -> None:
+    canned.add(up(spec("many", workers=2000)))
+    async with served(canned.face(), tmp_path, Bounds(next_request=0.2)) as where:
+        with socket.socket(socket.AF_UNIX) as deaf:
+            deaf.connect(str(where.unix))
+            deaf.sendall(b"GET /api/v1/pools HTTP/1.1\r\nHost: x\r\n\r\n")
+            gone = select.poll()
+            gone.register(deaf, select.POLLHUP)
+            assert await anyio.to_thread.run_sync(gone.poll, 5000)
 
 
 async def test_one_connection_serves_many_requests(canned: Canned, tmp_path: Path) -> None:
@@ -129,9 +134,9 @@ async def test_whoever_works_stays_and_whoever_waits_goes(canned: Canned) -> Non
     runner = web.AppRunner(make_app(canned.face()))
     await runner.setup()
     assert runner.server is not None
-    crowd = Crowd(most=3)
+    crowd = Crowd(Bounds(connections=3))
     first, second, third, fourth, fifth = (
-        Connection(runner.server, crowd, asyncio.get_running_loop(), 0) for _ in range(5)
+        Connection(runner.server, crowd, asyncio.get_running_loop()) for _ in range(5)
     )
     for each in (first, second, third):
         crowd.enter(each)

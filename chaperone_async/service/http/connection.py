@@ -3,24 +3,31 @@ been quiet for longest when there are too many."""
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
 from chaperone_async.service.http.problems import FAILED, LOG, Handler, problem
 
-MOST_CONNECTIONS = 512
-FIRST_REQUEST = 10.0
-"""Seconds in which a new client must have sent the head of its first request."""
-NEXT_REQUEST = 75.0
-"""Seconds in which a client must have taken an answer and sent the head of its next request."""
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Times in seconds. `first_request`: until a new client must have sent the head of its first request.
+    `next_request`: until one must have taken its answer and sent the next head. `lingering`: until it must have sent
+    the rest of a body that nobody wants."""
+
+    connections: int = 512
+    first_request: float = 10.0
+    next_request: float = 75.0
+    lingering: float = 2.0
 
 
 class Crowd:
     """All connections, the one whose last request is longest ago first."""
 
-    def __init__(self, most: int = MOST_CONNECTIONS) -> None:
-        self._most = most
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
         self._members: dict[Connection, None] = {}
 
     def __iter__(self) -> Iterator["Connection"]:
@@ -28,14 +35,15 @@ class Crowd:
 
     def enter(self, connection: "Connection") -> None:
         """Whoever comes is let in, for it may be a probe; another one goes, one that waits before one that works."""
-        if len(self._members) >= self._most:
+        if len(self._members) >= self.bounds.connections:
             leaver = next((member for member in self._members if not member.busy), next(iter(self._members)))
             self.leave(leaver)
             leaver.cut_off()
         self._members[connection] = None
 
     def refresh(self, connection: "Connection") -> None:
-        if self._members.pop(connection, self) is None:
+        if connection in self._members:
+            del self._members[connection]
             self._members[connection] = None
 
     def leave(self, connection: "Connection") -> None:
@@ -45,12 +53,11 @@ class Crowd:
 class Connection(web.RequestHandler):
     __slots__ = ("_crowd", "_patience", "busy")
 
-    def __init__(
-        self, server: web.Server, crowd: Crowd, loop: asyncio.AbstractEventLoop, lingering_time: float
-    ) -> None:
-        # keepalive_timeout: our own deadline comes first, and also covers unfinished heads and answers nobody takes.
+    def __init__(self, server: web.Server, crowd: Crowd, loop: asyncio.AbstractEventLoop) -> None:
+        bounds = crowd.bounds
         super().__init__(
-            server, loop=loop, logger=LOG, lingering_time=lingering_time, keepalive_timeout=NEXT_REQUEST + 1,
+            server, loop=loop, logger=LOG, lingering_time=bounds.lingering,
+            keepalive_timeout=bounds.next_request + 1,  # ours comes first, and ends unfinished heads and answers too
             access_log=None,  # type: ignore[arg-type]  # none is documented, but not typed
         )  # fmt: skip
         self._crowd = crowd
@@ -60,7 +67,7 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._crowd.enter(self)
-        self._expect_request(FIRST_REQUEST)
+        self._expect_request(self._crowd.bounds.first_request)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._crowd.leave(self)
@@ -75,7 +82,7 @@ class Connection(web.RequestHandler):
     def end_request(self) -> None:
         self.busy = False
         if self.transport is not None:
-            self._expect_request(NEXT_REQUEST)
+            self._expect_request(self._crowd.bounds.next_request)
 
     def cut_off(self) -> None:
         """At once: what is still to be written is not waited for."""

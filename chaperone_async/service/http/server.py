@@ -9,20 +9,19 @@ import anyio
 from aiohttp import web
 
 from chaperone_async.service.http.app import make_app
-from chaperone_async.service.http.connection import Connection, Crowd
+from chaperone_async.service.http.connection import Bounds, Connection, Crowd
 from chaperone_async.service.http.face import Face
 from chaperone_async.service.http.listen import BACKLOG, Listener
 from chaperone_async.service.http.tls import server_context
 
-LINGERING = 2.0
-"""Seconds in which a client may finish sending a body that nobody wants."""
 HANDSHAKE = 10.0
 FINISH = 0.3
 """Seconds for running requests at the end, before they are cancelled, and as many after."""
 CLOSE = 1.0
+DEFAULT = Bounds()
 
 
-async def serve(face: Face, listeners: Sequence[Listener]) -> None:
+async def serve(face: Face, listeners: Sequence[Listener], bounds: Bounds = DEFAULT) -> None:
     """Until cancelled; then the listeners are closed, and every connection within a second.
 
     Raises ListenError for a certificate, and ConfigError for a password hash, that cannot be used.
@@ -33,7 +32,7 @@ async def serve(face: Face, listeners: Sequence[Listener]) -> None:
     await runner.setup()
     assert runner.server is not None  # noqa: S101  setup has made it, which its type cannot say
     loop = asyncio.get_running_loop()
-    accept = partial(Connection, runner.server, Crowd(), loop, LINGERING)
+    accept = partial(Connection, runner.server, Crowd(bounds), loop)
     with ExitStack() as closing:
         try:
             for listener in listeners:
