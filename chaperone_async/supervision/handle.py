@@ -21,6 +21,7 @@ from chaperone_async.supervision.readings import Readings
 from chaperone_async.system.ports import Processes, Telemetry, TelemetrySource, Usage
 
 T = TypeVar("T")
+_SILENT = Telemetry()
 
 
 class Keeper(Protocol):
@@ -66,8 +67,13 @@ class Worker:
     def __init__(self, keeper: Keeper, ref: WorkerRef) -> None:
         self._keeper = keeper
         self._ref = ref
-        self._last_life = keeper.pool.slots[ref.slot].life
+        slot = self._slot
+        if slot is None or slot.life is None:
+            raise LookupError(f"cannot look at worker {ref.generation} of slot {ref.slot}: its life is over")
+        self._last_life = slot.life
         self._last_usage = keeper.readings.usage.get(ref, Usage())
+        self._last_said = keeper.telemetry.telemetry(ref)
+        self._last_death = keeper.death(ref)
 
     def __repr__(self) -> str:
         return f"<Worker {self.id} pid={self.pid} {self.status}>"
@@ -84,13 +90,12 @@ class Worker:
         slot = self._slot
         if slot is not None and slot.life is not None:
             self._last_life = slot.life
-        if self._last_life is None:
-            raise LookupError(f"nothing is known of {self._ref}")
         return self._last_life
 
     @property
     def _death(self) -> Death | None:
-        return self._keeper.death(self._ref)
+        self._last_death = self._keeper.death(self._ref) or self._last_death
+        return self._last_death
 
     @property
     def id(self) -> str:
@@ -161,7 +166,10 @@ class Worker:
 
     @property
     def _telemetry(self) -> Telemetry:
-        return self._keeper.telemetry.telemetry(self._ref)
+        said = self._keeper.telemetry.telemetry(self._ref)
+        if said != _SILENT:
+            self._last_said = said
+        return self._last_said
 
     @property
     def _usage(self) -> Usage:

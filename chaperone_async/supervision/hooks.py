@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from inspect import isawaitable, iscoroutinefunction
+from math import inf
 from typing import Any
 
 import anyio
@@ -53,7 +54,11 @@ class CallbackRunner:
                 return Outcome(await self._run(function, worker))
             except StopPool as stop:
                 return Outcome(stop=stop.reason)
-            except Exception:  # noqa: BLE001  a user's function may raise anything: it is reported, supervision goes on
+            except anyio.get_cancelled_exc_class():
+                if anyio.current_effective_deadline() == -inf:  # it is we who are cancelled, not a task of the user's
+                    raise
+                return Outcome(error=traceback.format_exc())
+            except (Exception, SystemExit):  # noqa: BLE001  whatever a user's function raises, supervision goes on
                 return Outcome(error=traceback.format_exc())
         if scope.cancelled_caught:
             return Outcome(error=f"cut off: it did not return within {self._timeout:g} s")

@@ -1,8 +1,9 @@
 """The one task that owns a pool: event → step() → perform(). Everyone else holds a frozen snapshot of it."""
 
 import traceback
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import anyio
@@ -68,8 +69,10 @@ class PoolRunner:
         self._journal = journal
         self._hooks = hooks
         self._callbacks = CallbackRunner(spec.callbacks.timeout)
-        self._send, self._inbox = anyio.create_memory_object_stream[PoolEvent](float("inf"))
+        self._inbox: deque[PoolEvent] = deque()
+        self._arrived = anyio.Event()
         self._waiting: list[tuple[Callable[[Pool], bool], anyio.Event]] = []
+        self._over = False
         self._last_dead: dict[int, Death] = {}
         self._jobs_of_the_dead = 0
 
@@ -77,20 +80,23 @@ class PoolRunner:
 
     def submit(self, event: PoolEvent) -> None:
         """Never blocks. An event after the end of the pool is dropped: nothing is left that it could concern."""
-        try:
-            self._send.send_nowait(event)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            return
+        if not self._over:
+            self._inbox.append(event)
+            self._arrived.set()
 
     async def until(self, condition: Callable[[Pool], bool]) -> None:
-        """Wait until the pool is as `condition` wants it."""
-        if condition(self.pool):
+        """Wait until the pool is as `condition` wants it, or has ended: then nothing changes any more."""
+        if self._over or condition(self.pool):
             return
-        happened = anyio.Event()
-        self._waiting.append((condition, happened))
-        await happened.wait()
+        waiter = (condition, anyio.Event())
+        self._waiting.append(waiter)
+        try:
+            await waiter[1].wait()
+        finally:
+            self._waiting.remove(waiter)
 
     def worker(self, ref: WorkerRef) -> Worker:
+        """Raises LookupError for a life that is over."""
         return Worker(self, ref)
 
     def death(self, ref: WorkerRef) -> Death | None:
@@ -148,29 +154,40 @@ class PoolRunner:
 
     async def run(self) -> None:
         """Until the pool has been shut down and nothing of it lives."""
-        async with self._inbox, anyio.create_task_group() as tasks:
-            self._advance(TimePassed(anyio.current_time()), tasks)
-            while not (self.pool.shutting and not self.pool.live):
-                self._advance(await self._next_event(), tasks)
-            tasks.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._advance(TimePassed(anyio.current_time()), tasks)
+                while not (self.pool.shutting and not self.pool.live):
+                    self._advance(await self._next_event(), tasks)
+                tasks.cancel_scope.cancel()
+        finally:
+            self._over = True
+            for _, happened in self._waiting:
+                happened.set()
+
+    def give_up(self, why: str) -> None:
+        """Its supervision has failed, and nothing of the pool lives any more: let the record say so."""
+        self.pool = replace(new_pool(self.pool.spec, self.pool.salt), desired=self.pool.desired, fatal=why)
+
+    def forget(self) -> None:
+        """Nobody will ask about this pool's dead again."""
+        for death in self._last_dead.values():
+            self.processes.forget(death.ref)
 
     async def _next_event(self) -> PoolEvent:
-        try:
-            return self._inbox.receive_nowait()
-        except anyio.WouldBlock:
-            pass
-        with anyio.CancelScope(deadline=self.pool.next_deadline):
-            return await self._inbox.receive()
-        return TimePassed(anyio.current_time())
+        if not self._inbox:
+            self._arrived = anyio.Event()
+            with anyio.CancelScope(deadline=self.pool.next_deadline):
+                await self._arrived.wait()
+        return self._inbox.popleft() if self._inbox else TimePassed(anyio.current_time())
 
     def _advance(self, event: PoolEvent, tasks: TaskGroup) -> None:
         self.pool, actions = step(self.pool, event)
         for action in actions:
             self._perform(action, tasks)
-        if self._waiting:
-            for waiter in [w for w in self._waiting if w[0](self.pool)]:
-                self._waiting.remove(waiter)
-                waiter[1].set()
+        for condition, happened in self._waiting:
+            if condition(self.pool):
+                happened.set()
 
     def _perform(self, action: Action, tasks: TaskGroup) -> None:
         match action:
@@ -183,7 +200,7 @@ class PoolRunner:
             case Kill(ref):
                 self.processes.kill(ref)
             case Consult():
-                tasks.start_soon(self._consult, action)
+                tasks.start_soon(self._consult, action, self.worker(action.ref))
             case Announce(death=death):
                 if death is not None:
                     self._bury(death)
@@ -192,10 +209,10 @@ class PoolRunner:
     def _tell(self, kind: str, detail: str) -> None:
         self._journal.add(self.pool.name, Announce(kind, anyio.current_time(), detail=detail))
 
-    async def _consult(self, action: Consult) -> None:
+    async def _consult(self, action: Consult, worker: Worker) -> None:
         function = self._hooks.named(action.hook)
         if function is not None:
-            outcome = await self._callbacks.call(function, self.worker(action.ref))
+            outcome = await self._callbacks.call(function, worker)
             if outcome.error is not None:
                 self.callback_failed(action.hook, outcome.error)
             if outcome.stop is not None:

@@ -16,7 +16,7 @@ from chaperone_async.core.probes import Supervised
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.errors import DuplicatePool, UnknownPool
 from chaperone_async.supervision.feeds import HealthFeed
-from chaperone_async.supervision.hooks import Hooks
+from chaperone_async.supervision.hooks import Hooks, in_callback
 from chaperone_async.supervision.journal import Journal
 from chaperone_async.supervision.readings import Readings
 from chaperone_async.supervision.runner import PoolRunner, World
@@ -99,7 +99,9 @@ class Supervisor:
         self._forget(name)
 
     def _forget(self, name: str) -> None:
-        self._runners.pop(name, None)
+        runner = self._runners.pop(name, None)
+        if runner is not None:
+            runner.forget()
         self._probers.pop(name, None)
         self._broken.pop(name, None)
         self.journal.forget(name)
@@ -123,7 +125,7 @@ class Supervisor:
     def view(self, runner: PoolRunner) -> PoolView:
         return PoolView(
             runner.pool, runner.readings, runner.jobs_processed(), runner.callback_failures,
-            runner.last_callback_failure, runner.broken_checks,
+            runner.last_callback_failure, dict(runner.broken_checks),
         )  # fmt: skip
 
     def snapshot(self) -> Snapshot:
@@ -178,6 +180,7 @@ class Supervisor:
     async def _run_pool(self, runner: PoolRunner) -> None:
         """A bug in one pool's supervision ends that pool, not the others; livez says so."""
         name = runner.pool.name
+        in_callback.set(False)  # it may have been added by one
         self._world.telemetry.listen(name, runner.notice)
         feed = HealthFeed(runner, self._probers.get(name, ()))
         try:
@@ -186,7 +189,8 @@ class Supervisor:
                 await runner.run()
                 tasks.cancel_scope.cancel()
         except Exception:  # noqa: BLE001  whatever it is, the other pools go on; livez fails, so it cannot go unseen
-            self._broken[name] = "its supervision failed; see the log"
+            self._broken[name] = why = "its supervision failed; see the log"
+            runner.give_up(why)
             news = Announce("pool.broken", anyio.current_time(), detail=traceback.format_exc())
             self.journal.add(name, news)
         self._end_if_empty()
