@@ -1,0 +1,214 @@
+"""A scripted world behind the ports: processes that live and die as written, on whatever clock the test runs."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from math import inf
+from typing import Any
+
+import anyio
+
+from chaperone_async.core.events import WorkerRef
+from chaperone_async.core.reasons import Reason
+from chaperone_async.core.spec import MB, PoolSpec, SignalTarget
+from chaperone_async.supervision.hooks import Hooks
+from chaperone_async.supervision.journal import Journal
+from chaperone_async.supervision.runner import PoolRunner, World
+from chaperone_async.supervision.supervisor import Supervisor
+from chaperone_async.system.ports import ExitStatus, Notice, NoticeSink, Prober, SpawnError, Telemetry, Usage, Verdict
+
+
+@dataclass(frozen=True)
+class Script:
+    """One life: it ends `ends_after` seconds from its spawn with `status`, or `obeys_term_after` seconds after a
+    SIGTERM; infinity is never."""
+
+    ends_after: float = inf
+    status: ExitStatus = field(default_factory=lambda: ExitStatus(code=1))
+    obeys_term_after: float = 0.0
+    spawn_takes: float = 0.0
+    spawn_error: str | None = None
+    output: tuple[str, ...] = ()
+
+
+class FakeChild:
+    def __init__(self, world: "FakeWorld", ref: WorkerRef, script: Script) -> None:
+        self.pid = 1000 + ref.generation
+        self._world = world
+        self._ref = ref
+        self._script = script
+        self._status: ExitStatus | None = None
+        self._dies_at = anyio.current_time() + script.ends_after
+        self._dies_as = script.status
+        self._hurried = anyio.Event()
+
+    def dies(self, at: float, status: ExitStatus) -> None:
+        if at < self._dies_at:
+            self._dies_at, self._dies_as = at, status
+            self._hurried.set()
+
+    def hears(self, signal: str) -> None:
+        if signal == "SIGTERM":
+            self.dies(anyio.current_time() + self._script.obeys_term_after, ExitStatus(code=0))
+
+    async def wait(self) -> ExitStatus:
+        while self._status is None:
+            self._hurried = anyio.Event()
+            with anyio.CancelScope(deadline=self._dies_at):
+                await self._hurried.wait()
+            if anyio.current_time() >= self._dies_at:
+                self._reaped(self._dies_as, "exit")
+        return self._status
+
+    async def aclose(self) -> None:
+        if self._status is None:
+            self._reaped(ExitStatus(signal=9), "aclose")
+
+    def _reaped(self, status: ExitStatus, how: str) -> None:
+        self._status = status
+        del self._world.alive[self._ref]
+        self._world.note(how, self._ref)
+
+
+class FakeWorld:
+    """All ports at once. `log` is what was done to whom and when, to the millisecond: (at, what, slot).
+
+    `script` says how each life goes; `usage` and `said` are what a look at a worker shows.
+    """
+
+    def __init__(self, script: Callable[[WorkerRef], Script] | Script | None = None) -> None:
+        self._script = script if callable(script) else lambda _: script or Script()
+        self.log: list[tuple[float, str, int]] = []
+        self.alive: dict[WorkerRef, FakeChild] = {}
+        self.forgotten: list[WorkerRef] = []
+        self.usage: dict[WorkerRef, Usage] = {}
+        self.said: dict[WorkerRef, Telemetry] = {}
+        self.signal_bug: dict[str, Exception] = {}
+        self.journal = Journal()
+        self._sinks: dict[str, NoticeSink] = {}
+
+    @property
+    def ports(self) -> World:
+        return World(self, self, self, wall)
+
+    def note(self, what: str, ref: WorkerRef) -> None:
+        self.log.append((round(anyio.current_time(), 3), what, ref.slot))
+
+    # Processes
+
+    async def spawn(self, ref: WorkerRef, worker_id: str, spec: PoolSpec) -> FakeChild:
+        script = self._script(ref)
+        self.note("spawn", ref)
+        with anyio.CancelScope(shield=True):  # as the real one: what is being born is not lost
+            await anyio.sleep(script.spawn_takes)
+        if script.spawn_error is not None:
+            raise SpawnError(script.spawn_error)
+        self.alive[ref] = FakeChild(self, ref, script)
+        return self.alive[ref]
+
+    def signal(self, ref: WorkerRef, signal: str, to: SignalTarget) -> None:
+        if ref.pool in self.signal_bug:
+            raise self.signal_bug[ref.pool]
+        self.note(signal, ref)
+        if ref in self.alive:
+            self.alive[ref].hears(signal)
+
+    def kill(self, ref: WorkerRef) -> None:
+        self.note("kill", ref)
+        if ref in self.alive:
+            self.alive[ref].dies(anyio.current_time(), ExitStatus(signal=9))
+
+    def output(self, ref: WorkerRef, lines: int) -> Sequence[str]:
+        return self._script(ref).output[-lines:]
+
+    def forget(self, ref: WorkerRef) -> None:
+        self.forgotten.append(ref)
+
+    # UsageSampler
+
+    def sample(self, workers: Iterable[tuple[WorkerRef, int]]) -> Mapping[WorkerRef, Usage]:
+        return {ref: self.usage.get(ref, Usage(memory=10 * MB)) for ref, _ in workers if ref in self.alive}
+
+    # TelemetrySource
+
+    def listen(self, pool: str, sink: NoticeSink) -> None:
+        self._sinks[pool] = sink
+
+    def telemetry(self, ref: WorkerRef) -> Telemetry:
+        return self.said.get(ref, Telemetry())
+
+    def notice(self, notice: Notice) -> None:
+        self._sinks[notice.ref.pool](notice)
+
+    # Looking
+
+    def ref(self, slot: int = 0, pool: str = "p") -> WorkerRef:
+        """The living worker of this slot."""
+        return next(ref for ref in self.alive if (ref.pool, ref.slot) == (pool, slot))
+
+    def times(self, what: str) -> list[float]:
+        return [at for at, done, _ in self.log if done == what]
+
+    def kinds(self) -> list[str]:
+        return [entry.news.kind for entry in self.journal.entries()]
+
+    def reasons(self, pool: str = "p") -> list[Reason]:
+        """Of the deaths, oldest first."""
+        return [record.death.reason for record in reversed(self.journal.crashes(pool))]
+
+
+class FakeProber:
+    """Answers with `verdict`, after `takes` seconds. `asked`: when it was called about which slot."""
+
+    def __init__(self, verdict: Verdict, check: str = "http", takes: float = 0.0) -> None:
+        self.check = check
+        self.verdict = verdict
+        self.takes = takes
+        self.asked: list[tuple[float, int]] = []
+
+    async def probe(self, ref: WorkerRef, worker_id: str, pid: int) -> Verdict:
+        self.asked.append((round(anyio.current_time(), 3), ref.slot))
+        await anyio.sleep(self.takes)
+        return self.verdict
+
+
+def wall(at: float) -> datetime:
+    return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=at)
+
+
+def lives(*scripts: Script) -> Callable[[WorkerRef], Script]:
+    """One script per generation, the last one for all that follow."""
+    return lambda ref: scripts[min(ref.generation, len(scripts)) - 1]
+
+
+def crashes_after(seconds: float) -> Script:
+    return Script(ends_after=seconds)
+
+
+def plan(name: str = "p", workers: int = 1, **settings: Any) -> PoolSpec:
+    return PoolSpec(name=name, command=("w",), workers=workers, **settings)
+
+
+@asynccontextmanager
+async def supervising(
+    world: FakeWorld, *specs: PoolSpec, hooks: Hooks | None = None, probers: tuple[Prober, ...] = ()
+) -> AsyncIterator[Supervisor]:
+    """The pools run from second 0. What the block has not ended is cancelled, and then nothing may be left alive."""
+    supervisor = Supervisor(world.ports, world.journal, salt=7)
+    for spec in specs:
+        supervisor.add(spec, hooks or Hooks(), lambda _: probers)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(supervisor.run)
+        yield supervisor
+        tasks.cancel_scope.cancel()
+    assert not world.alive
+
+
+@asynccontextmanager
+async def pool_of(
+    world: FakeWorld, spec: PoolSpec, hooks: Hooks | None = None, *probers: Prober
+) -> AsyncIterator[PoolRunner]:
+    """One pool."""
+    async with supervising(world, spec, hooks=hooks, probers=probers) as supervisor:
+        yield supervisor.runner(spec.name)
