@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -89,18 +90,36 @@ def run_service(config: Config) -> int:
 def run_blocking(settings: Settings, pools: Pools, addresses: Sequence[str]) -> int:
     """Nothing is started before all addresses are bound."""
     try:
+        _check_credentials(settings)
         listeners = bind(addresses)
     except ListenError as error:
         print(f"chaperone: {error}", file=sys.stderr)  # noqa: T201  there is no log yet
         return NO
+    except ConfigError as error:
+        return _bad_configuration(error)
     try:
         return anyio.run(partial(serve, settings, pools, listeners), backend="asyncio")
     except ConfigError as error:
-        print("\n".join(f"chaperone: {problem}" for problem in error.problems), file=sys.stderr)  # noqa: T201  as above
-        return BAD_CONFIGURATION
+        return _bad_configuration(error)
     finally:
         for listener in listeners:
             listener.close()
+
+
+def _bad_configuration(error: ConfigError) -> int:
+    print("\n".join(f"chaperone: {problem}" for problem in error.problems), file=sys.stderr)  # noqa: T201  as above
+    return BAD_CONFIGURATION
+
+
+def _check_credentials(settings: Settings) -> None:
+    """What the HTTP server would stumble over when the workers run already."""
+    from chaperone_async.service.http.access import Access
+
+    Access(settings.token, settings.users)
+    if settings.tls is not None:
+        from chaperone_async.service.http.tls import server_context
+
+        server_context(settings.tls)
 
 
 async def supervise(pools: Pools) -> None:
@@ -167,7 +186,10 @@ async def _serve_http(settings: Settings, composed: Composed, views: Views, list
     face = Face(
         supervisor=composed.supervisor, views=views, token=settings.token, users=settings.users, tls=settings.tls
     )
-    await serve_http(face, listeners)
+    try:
+        await serve_http(face, listeners)
+    except Exception:  # noqa: BLE001  whatever it is: a server that failed must not take the workers with it
+        composed.tell("supervisor.broken", f"the HTTP server failed: {traceback.format_exc()}")
 
 
 def _has_spawned(pool: Pool) -> bool:

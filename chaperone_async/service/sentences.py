@@ -43,6 +43,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "check.broken": (WARNING, "a health check could not be made: {detail}"),
     "supervisor.started": (INFO, "{detail}"),
     "supervisor.trouble": (WARNING, "{detail}"),
+    "supervisor.broken": (ERROR, "{detail}"),
     "supervisor.stopping": (INFO, "{detail}"),
     "supervisor.waiting": (INFO, "{detail}"),
     "supervisor.state": (INFO, "{detail}"),
