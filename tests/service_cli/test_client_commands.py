@@ -165,13 +165,16 @@ def test_on_a_terminal_there_is_colour_unless_there_shall_be_none(chaperone: Cha
     assert "─" in plain
 
 
-def test_a_narrow_terminal_folds_what_is_long_and_keeps_ids_whole(chaperone: Chaperone, serve: Serve) -> None:
+@pytest.mark.parametrize("width", [110, 40])
+def test_a_narrow_terminal_folds_what_is_long_and_keeps_ids_whole(
+    chaperone: Chaperone, serve: Serve, width: int
+) -> None:
     ill = pool("emails", worker(1, problem="http: " + "x" * 60))
     url = serve({"/api/v1/pools/emails": (200, ill)}).address
-    screen = in_terminal(chaperone, "workers", "emails", "--url", url, width=110, NO_COLOR="1")
+    screen = in_terminal(chaperone, "workers", "emails", "--url", url, width=width, NO_COLOR="1")
     assert "emails-000001" in screen
     assert screen.count("x") == 60
-    assert all(len(line) <= 110 for line in screen.splitlines())
+    assert all(len(line) <= 110 for line in screen.splitlines())  # what the rest needs, and some for the problem
 
 
 @pytest.mark.parametrize("words", [["workers", "--format", "json"], ["workers"]])
@@ -187,6 +190,12 @@ def test_a_reader_that_has_seen_enough_is_no_error(chaperone: Chaperone, serve: 
         child.stdout.close()
         assert child.stderr.read() == b""
         assert child.wait() == 0
+
+
+def test_a_closed_stdout_is_no_error(chaperone: Chaperone, serve: Serve) -> None:
+    line = ["sh", "-c", '"$@" >&-', "sh", *chaperone.argv("workers", "--url", serve(ALL).address)]
+    ended = subprocess.run(line, env=chaperone.env, stderr=subprocess.PIPE, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 def test_an_interrupted_client_is_exit_130_without_a_traceback(chaperone: Chaperone) -> None:

@@ -35,10 +35,11 @@ _CODES: tuple[tuple[type[ChaperoneError], int], ...] = (
 
 def settle(command: Callable[[], int]) -> int:
     """Run to the exit code. An exception that gets past this is a bug of ours."""
+    if sys.stdout is None:  # closed by `>&-`
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     try:
         code = command()
-        if sys.stdout is not None:  # as after `>&-`
-            sys.stdout.flush()
+        sys.stdout.flush()
     except ChaperoneError as error:
         for line in str(error).splitlines():
             print(f"chaperone: {line}", file=sys.stderr)

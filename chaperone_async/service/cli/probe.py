@@ -49,7 +49,7 @@ def read_question(argv: list[str]) -> Question | None:
 def answer(question: Question) -> int:
     """Prints `ok`, or all reasons on one line. Raises the errors of `outcome`."""
     addresses = find_addresses(question.url, question.config, os.environ)
-    path = PATHS[question.command] + (f"/{_quote(question.pool)}" if question.pool else "")
+    path = PATHS[question.command] + ("" if question.pool is None else f"/{_quote(question.pool)}")
     status, body, address = _ask(addresses, f"{path}?verbose", question.timeout)
     if status == 200:
         print("ok")
@@ -58,10 +58,10 @@ def answer(question: Question) -> int:
         print(failing(body))
         return outcome.NO
     if status in {401, 403}:
-        raise outcome.RefusedError(f"cannot ask the supervisor at {address}: it answers {status}: {first_line(body)}")
-    if status == 404 and question.pool:
+        raise outcome.RefusedError(f"cannot ask the supervisor at {address}: it answers {status}: {_reason(body)}")
+    if status == 404 and question.pool is not None:
         raise outcome.NotFoundError(_no_such_pool(question.pool, address, question.timeout))
-    raise outcome.UnreachableError(f"cannot reach a supervisor at {address}: it answers {status}: {first_line(body)}")
+    raise outcome.UnreachableError(f"cannot reach a supervisor at {address}: it answers {status}: {_reason(body)}")
 
 
 def failing(body: str) -> str:
@@ -72,6 +72,18 @@ def failing(body: str) -> str:
 
 def first_line(body: str) -> str:
     return next((line.strip()[:200] for line in body.splitlines() if line.strip()), "nothing")
+
+
+def _reason(body: str) -> str:
+    """Of a refusal or failure: what the problem document says, or whatever was sent instead."""
+    if not body.startswith("{"):
+        return first_line(body)
+    import json
+
+    try:
+        return str(json.loads(body)["detail"])
+    except (ValueError, KeyError):
+        return first_line(body)
 
 
 def _ask(addresses: list[Address], path: str, timeout: float) -> tuple[int, str, Address]:

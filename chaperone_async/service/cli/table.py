@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TextIO
 Tone = Literal["plain", "head", "good", "warn", "bad", "dim"]
 Paint = Callable[[str, Tone], str]
 _GAP = "  "
+_LEAST_LONG = 20
 _SGR: dict[Tone, str] = {"plain": "", "head": "1", "good": "32", "warn": "33", "bad": "1;31", "dim": "2"}
 _RICH: dict[Tone, str] = {
     "plain": "", "head": "bold", "good": "green", "warn": "yellow", "bad": "bold red", "dim": "dim",
@@ -86,7 +87,7 @@ def _print_rich(table: Table) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    grid = Grid(box=SIMPLE_HEAD, pad_edge=False, header_style=_RICH["head"])
+    grid = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style=_RICH["head"])
     for column in table.columns:
         grid.add_column(
             column.title, justify="right" if column.right else "left", no_wrap=not column.long, overflow="fold"
@@ -94,4 +95,16 @@ def _print_rich(table: Table) -> None:
     for row in table.rows:
         grid.add_row(*(Text(printable(cell.text), style=_RICH[cell.tone]) for cell in row))
     coloured = is_coloured(sys.stdout, os.environ)
-    Console(color_system="auto" if coloured else None).print(grid)
+    console = Console(color_system="auto" if coloured else None)
+    console.width = max(console.width, _least_width(table))
+    console.print(grid)
+
+
+def _least_width(table: Table) -> int:
+    """A terminal narrower than this breaks lines by itself: an ID that is cut off cannot be copied."""
+    lines = [tuple(column.title for column in table.columns), *([cell.text for cell in row] for row in table.rows)]
+    widths = (max(map(len, texts)) for texts in zip(*lines, strict=True))
+    least = [
+        min(width, _LEAST_LONG) if column.long else width for width, column in zip(widths, table.columns, strict=True)
+    ]
+    return sum(least) + len(_GAP) * len(least)
