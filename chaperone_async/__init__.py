@@ -1,7 +1,6 @@
 """An asyncio supervisor for pools of queue workers. The public names; nothing is imported before it is used."""
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing takes longer to import than the rest of a probe command to run
 if TYPE_CHECKING:
     from chaperone_async.errors import ChaperoneError, ConfigError, DuplicatePool, ListenError, StopPool, UnknownPool
     from chaperone_async.pools import WorkerPoolRegistry, WorkerPoolSupervisor, run
@@ -30,9 +29,10 @@ _ROOMS = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_ROOMS.get(name, "chaperone_async.errors")), name)
+    found: object = getattr(import_module(_ROOMS.get(name, "chaperone_async.errors")), name)
+    return found
