@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import Any, NamedTuple, Self, TypeVar
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
 """Seconds until a fact that has not come true is taken for a failure: a busy machine is no failure."""
-NEVER = 10_000.0
 
 Document = dict[str, Any]
 T = TypeVar("T")
@@ -40,7 +39,7 @@ class Outcome(NamedTuple):
     err: str
 
 
-def until(fact: Callable[[], T], seconds: float = PATIENCE, otherwise: Callable[[], str] = str) -> T:
+def until(fact: Callable[[], T | None], seconds: float = PATIENCE, otherwise: Callable[[], str] = str) -> T:
     """The first true answer of `fact`, asked again and again."""
     deadline = time.monotonic() + seconds
     while not (answer := fact()):
@@ -103,13 +102,16 @@ class Service:
 
     # Its life
 
-    def start(self, *arguments: str) -> Self:
-        """`arguments` instead of `up -c FILE`."""
-        words = arguments or ("up", "-c", str(self.config))
+    def start(self) -> Self:
+        words = [sys.executable, "-m", "chaperone_async", "up", "-c", str(self.config)]
+        return self.run(words, subprocess.DEVNULL)
+
+    def run(self, words: list[str], stdin: int) -> Self:
+        """Another way to start it, in a session of its own."""
         with self.output.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "chaperone_async", *words], cwd=self.directory, env=self.environment(),
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                words, cwd=self.directory, env=self.environment(), start_new_session=True,
+                stdin=stdin, stdout=output, stderr=output,
             )  # fmt: skip
         return self
 
@@ -185,8 +187,8 @@ class Service:
         line = self.until(lambda: self.lines("listening on "))[0]
         return int(line.partition("listening on ")[2].partition(",")[0].rpartition(":")[2])
 
-    def until(self, fact: Callable[[], T], seconds: float = PATIENCE) -> T:
-        def look() -> T:
+    def until(self, fact: Callable[[], T | None], seconds: float = PATIENCE) -> T:
+        def look() -> T | None:
             answer = fact()
             assert answer or self.running(), f"it has ended\n{self.log()}"
             return answer
@@ -253,4 +255,3 @@ class Service:
 
 Launch = Callable[..., Service]
 Script = Callable[[str, str], Path]
-Words = Sequence[str]

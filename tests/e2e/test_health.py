@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.e2e.service import ROOT, Launch, Script, Service, command
+from tests.e2e.service import ROOT, Document, Launch, Script, Service, command
 
 SLEEPER = "import signal; signal.pause()"
 EATER = """
@@ -149,7 +149,7 @@ def test_an_ailing_worker_is_degraded_then_unhealthy_then_replaced(clinic: Servi
     assert successor["slot"] == 1
 
 
-def settled(service: Service, pool: str) -> list[dict[str, object]]:
+def settled(service: Service, pool: str) -> list[Document]:
     """Both workers, as soon as both run."""
     rows = service.workers(pool)
     return rows if all(row["status"] == "running" for row in rows) else []
