@@ -102,16 +102,19 @@ class Service:
 
     # Its life
 
-    def start(self) -> Self:
-        words = [sys.executable, "-m", "chaperone_async", "up", "-c", str(self.config)]
-        return self.run(words, subprocess.DEVNULL)
+    @property
+    def words(self) -> list[str]:
+        return [sys.executable, "-m", "chaperone_async", "up", "-c", str(self.config)]
 
-    def run(self, words: list[str], stdin: int) -> Self:
-        """Another way to start it, in a session of its own."""
+    def start(self) -> Self:
+        return self.run(self.words, subprocess.DEVNULL)
+
+    def run(self, words: list[str], stdin: int, stdout: int | None = None) -> Self:
+        """Another way to start it, in a session of its own; with `stdout`, the log is what is read there."""
         with self.output.open("wb") as output:
             self._process = subprocess.Popen(
                 words, cwd=self.directory, env=self.environment(), start_new_session=True,
-                stdin=stdin, stdout=output, stderr=output,
+                stdin=stdin, stdout=output if stdout is None else stdout, stderr=output,
             )  # fmt: skip
         return self
 

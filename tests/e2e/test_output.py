@@ -1,9 +1,15 @@
 """What workers print, on the supervisor's own output or in files, whole lines each with its origin."""
 
 import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.e2e.service import Launch, Script, command
+import pytest
+
+from tests.e2e.service import Launch, Script, Service, command
 
 TALKER = """
     import os, signal, sys
@@ -82,3 +88,42 @@ def test_in_files_the_lines_are_as_they_were_written(launch: Launch, script: Scr
         ]
     assert service.lines("first from") == []
     assert service.lines("talkers-", " started (pid ")
+
+
+FLOOD = """
+    import os
+    while True:
+        os.write(1, b"x" * 200 + b"\\n")
+"""
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+def test_nobody_who_does_not_read_the_output_holds_up_the_supervisor(
+    script: Script, tmp_path: Path, pipe: tuple[int, int]
+) -> None:
+    flood = f"[pools.flood]\ncommand = {command(script('flood', FLOOD))}\nrestart.start_seconds = 0.1\n"
+    with Service(tmp_path, flood) as service:
+        service.run(service.words, subprocess.DEVNULL, pipe[1]).until_up("/readyz")
+        worker = service.workers("flood")[0]
+        os.kill(worker["pid"], signal.SIGKILL)
+        service.until(lambda: service.workers("flood")[0]["pid"] not in (None, worker["pid"]))
+        service.send(signal.SIGTERM)
+        assert service.wait() == 0
+
+
+def test_an_output_that_was_closed_does_not_end_the_supervisor(script: Script, tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    talker = POOL.format(command=command(script("talker", TALKER)))
+    with Service(tmp_path, talker) as service:
+        service.run(service.words, subprocess.DEVNULL, writer)
+        os.close(writer)
+        service.until_up("/readyz").until(lambda: service.pool("talkers")["ready_workers"] == 2)
+        assert service.stop() == 0

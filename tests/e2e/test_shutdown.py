@@ -151,6 +151,27 @@ def test_a_second_signal_hurries_and_an_echo_of_the_first_does_not(
     assert not any(map(alive, pids))
 
 
+def test_frozen_workers_are_woken_to_hear_the_end(launch: Launch, script: Script, tmp_path: Path) -> None:
+    pool = f"[pools.frozen]\ncommand = {command(script('finisher', FINISHER), str(tmp_path))}"
+    service = launch(pool, head="shutdown.grace = 20")
+    service.until(lambda: service.lines("| ready to finish"))
+    service.send(signal.SIGTSTP)
+    service.until(lambda: service.workers("frozen")[0]["status"] == "paused")
+
+    assert service.stop() == 0
+    assert (tmp_path / "finished-0").exists()
+
+
+def test_slots_that_wait_for_their_next_try_do_not_hold_up_the_end(launch: Launch) -> None:
+    pool = '[pools.gone]\ncommand = ["/does/not/exist"]\nrestart.backoff = { initial = "1m", max = "1m" }'
+    service = launch(pool, head="shutdown.grace = 60", probe="/livez")
+    service.until(lambda: service.workers("gone")[0]["status"] == "backoff")
+
+    service.send(signal.SIGTERM)
+
+    assert service.wait(5) == 0
+
+
 def test_a_signal_while_workers_are_being_started_leaves_nothing(launch: Launch, script: Script) -> None:
     pool = f"[pools.many]\ncommand = {command(script('deaf', DEAF))}\nworkers = 30"
     service = launch(pool, head="shutdown.grace = 1", probe=None)
@@ -158,6 +179,17 @@ def test_a_signal_while_workers_are_being_started_leaves_nothing(launch: Launch,
 
     assert service.stop() == 0
     assert service.left() == {}
+
+
+def test_a_killed_worker_takes_its_kin_with_it(launch: Launch, script: Script, tmp_path: Path) -> None:
+    service = launch(f"[pools.parents]\ncommand = {command(script('parent', PARENT), str(tmp_path))}")
+    kin = [int(service.until_path(tmp_path / name)) for name in ("child", "daemon")]
+    (worker,) = service.pids("parents")
+
+    os.kill(worker, signal.SIGKILL)
+
+    service.until(lambda: not any(map(alive, kin)))
+    service.until(lambda: set(service.pids("parents")) - {worker})
 
 
 def test_a_killed_supervisor_takes_its_workers_and_their_kin_with_it(

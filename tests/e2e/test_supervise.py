@@ -1,11 +1,12 @@
-"""`supervise` in the foreground of a terminal, whose Ctrl-C goes to the supervisor and not to its workers."""
+"""The supervisor in the foreground: what it runs is what was typed, and Ctrl-C is not for its workers."""
 
 import os
 import pty
+import subprocess
 import sys
 from pathlib import Path
 
-from tests.e2e.service import Script, Service
+from tests.e2e.service import Script, Service, command
 
 WORKER = """
     import os, signal, sys, time
@@ -49,3 +50,14 @@ def test_ctrl_c_drains_once_and_the_workers_do_not_hear_it(script: Script, tmp_p
     finally:
         os.close(keyboard)
         os.close(terminal)
+
+
+def test_up_runs_only_the_pools_that_are_named(script: Script, tmp_path: Path) -> None:
+    run = command(script("worker", WORKER), "all")
+    pools = "".join(f"[pools.{name}]\ncommand = {run}\nrestart.start_seconds = 0.1\n" for name in ("a", "b", "c"))
+    with Service(tmp_path, pools) as service:
+        service.run([*service.words, "a", "c"], subprocess.DEVNULL).until_up()
+        assert [pool["name"] for pool in service.status()["pools"]] == ["a", "c"]
+        assert service.stop() == 0
+        assert service.run([*service.words, "a", "d"], subprocess.DEVNULL).wait() == 2
+        assert service.log().startswith("chaperone: cannot run pool 'd': there is none; ")
