@@ -19,6 +19,7 @@ ROUND = 0.02  # seconds between two scans
 QUIET_ROUNDS = 3  # scans in a row that must find nothing: a process seen by none of them is not being forked any more
 LIMIT = 5.0  # seconds; what survives SIGKILL for so long is beyond killing
 
+KERNEL = (0, 2)  # the parents of init and of kernel threads
 TOKEN_VARIABLE = "CHAPERONE_SUPERVISOR"  # noqa: S105  the name of an environment variable
 
 Stat = tuple[int, int, str]
@@ -43,6 +44,23 @@ def read_environ(pid: int) -> bytes:
             return b"\0" + file.read()
     except OSError:
         return b""
+
+
+def read_settled_environ(pid: int) -> bytes | None:
+    """None between two programs: in the middle of an exec the kernel shows neither arguments nor environment, and
+    nothing tells whose the process is. A zombie and a thread of the kernel never show any."""
+    environ = read_environ(pid)
+    if len(environ) > 1:
+        return environ
+    return read_environ(pid) if _has_arguments(pid) else None  # again: the exec may have ended meanwhile
+
+
+def _has_arguments(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123  as above
+            return bool(file.read(1))
+    except OSError:
+        return False
 
 
 def read_table() -> dict[int, Stat]:
@@ -72,15 +90,22 @@ def find_kin(table: dict[int, Stat], roots: set[int]) -> set[int]:
 
 
 def kill_round(sessions: set[int], mark: bytes) -> bool:
-    """Kill all that is in these sessions or carries the mark, and their descendants; False when none was alive."""
+    """Kill all that is in these sessions or carries the mark, and their descendants; False when none was alive, and
+    none could be one."""
     table = read_table()
-    roots = {pid for pid, (_, session, _) in table.items() if session in sessions or mark in read_environ(pid)} - {
-        os.getpid()
-    }
-    doomed = find_kin(table, roots)
+    roots, undecided = set(), False
+    for pid, (parent, session, state) in table.items():
+        if session in sessions:
+            roots.add(pid)
+        elif state not in "ZX" and parent not in KERNEL:
+            environ = read_settled_environ(pid)
+            undecided |= environ is None
+            if environ is not None and mark in environ:
+                roots.add(pid)
+    doomed = find_kin(table, roots - {os.getpid()})
     for pid in doomed:
         kill(pid)
-    return any(table[pid][2] not in "ZX" for pid in doomed)
+    return undecided or any(table[pid][2] not in "ZX" for pid in doomed)
 
 
 def kill(pid: int) -> None:

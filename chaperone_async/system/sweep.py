@@ -9,15 +9,17 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 from chaperone_async.core.events import WorkerRef
-from chaperone_async.system.janitor import kill, read_environ, read_stat, read_table
+from chaperone_async.system.janitor import kill, read_settled_environ, read_stat, read_table
 from chaperone_async.system.kin import children_are_listed, descendants, own_children, process_gone, reap
 
 log = logging.getLogger(__name__)
 
 LOOK_SHARE = 0.1  # of the time: in a mass crash our children are read no more often than costs this much,
 LOOK_GAP = 0.01  # but after these many seconds in any case
+EXEC_LIMIT = 0.5  # seconds; a stray that shows no environment for longer has none
 SWEEP_LIMIT = 2.0  # seconds; what survives SIGKILL for longer (a dead disk) must not hold up the replacement
 
 _ID_MARK = b"\0CHAPERONE_WORKER_ID="
@@ -81,6 +83,7 @@ class Sweeper:
         self._by_record: dict[int, Life] = {}
         self._owned: dict[int, Life] = {}
         self._unowned: set[int] = set()  # children that are no worker's: not looked at again
+        self._undecided: dict[int, float] = {}  # children in the middle of an exec, and when they were first seen so
         self._look: asyncio.Event | None = None
         self._look_from = 0.0
 
@@ -117,18 +120,25 @@ class Sweeper:
     async def clear(self, life: Life) -> None:
         """After the main process was reaped: kill and reap what it left, until nothing is left."""
         await self._find_soon()
-        if not life.strays:
+        looked = asyncio.get_running_loop().time()
+        if not self._may_have_left(life, looked):
             return
         try:
             async with asyncio.timeout(SWEEP_LIMIT):
-                while life.strays:
-                    await self._end(life, life.strays.copy())
+                while self._may_have_left(life, looked):
+                    if life.strays:
+                        await self._end(life, life.strays.copy())
+                        looked = asyncio.get_running_loop().time()
                     await self._find_soon()
         except TimeoutError:
             log.warning("worker %s left processes that survive SIGKILL: %s", life.worker_id, sorted(life.strays))
             self._unowned |= life.strays
             for pid in life.strays:
                 self._owned.pop(pid, None)
+
+    def _may_have_left(self, life: Life, looked: float) -> bool:
+        """What showed its first exec only after the look was not there then, and is another's."""
+        return bool(life.strays) or any(since <= looked for since in self._undecided.values())
 
     async def _end(self, life: Life, strays: set[int]) -> None:
         for root in strays:
@@ -171,13 +181,17 @@ class Sweeper:
         self._unowned &= strangers
         for pid in self._owned.keys() - strangers:  # reaped since: the number may be another's any moment
             self._owned.pop(pid).strays.discard(pid)
+        now = asyncio.get_running_loop().time()
+        undecided, self._undecided = self._undecided, {}
         for pid in strangers - self._unowned - self._owned.keys():
             life = self._owner(pid)
-            if life is None:
-                self._unowned.add(pid)
-            else:
+            if isinstance(life, Life):
                 life.strays.add(pid)
                 self._owned[pid] = life
+            elif life == "undecided" and (since := undecided.get(pid, now)) + EXEC_LIMIT > now:
+                self._undecided[pid] = since
+            elif not self._family.in_flight:  # else it may come from a newborn that nobody knows yet
+                self._unowned.add(pid)
 
     def _outside_table(self) -> list[bytes]:
         """Without a subreaper's children: all living processes of the machine that are in a worker's session and have
@@ -189,13 +203,15 @@ class Sweeper:
             if state not in "ZX" and session in self._by_pid and (parent not in table or table[parent][1] != session)
         ]
 
-    def _owner(self, pid: int) -> Life | None:
+    def _owner(self, pid: int) -> Life | Literal["undecided"] | None:
         stat = read_stat(pid)
         if stat is None:
             return None
         owner = self._by_pid.get(stat[1]) or self._by_record.get(pid)
-        if owner is None:
-            environ = read_environ(pid)
-            _, mark, rest = environ.partition(_ID_MARK)
-            owner = self._by_id.get(rest.partition(b"\0")[0]) if mark and _PROBE_MARK not in environ else None
-        return owner
+        if owner is not None or stat[2] in "ZX":
+            return owner
+        environ = read_settled_environ(pid)
+        if environ is None:
+            return "undecided"
+        _, mark, rest = environ.partition(_ID_MARK)
+        return self._by_id.get(rest.partition(b"\0")[0]) if mark and _PROBE_MARK not in environ else None
