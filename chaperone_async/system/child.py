@@ -19,12 +19,13 @@ import anyio
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.expand import placeholders
 from chaperone_async.core.spec import PoolSpec, SignalTarget
+from chaperone_async.system.diagnosis import switch_refused
 from chaperone_async.system.environment import Identity, build_environment, find_identity, inherited_environment
 from chaperone_async.system.exits import OomLedger, exit_status, find_oom_counter
 from chaperone_async.system.janitor import TOKEN_VARIABLE
 from chaperone_async.system.janitor_link import JanitorLink
 from chaperone_async.system.kin import become_subreaper, children_are_listed, send
-from chaperone_async.system.launch import EmptyMask, apply_limits, prepare_signals, start_process, use_pidfds
+from chaperone_async.system.launch import EmptyMask, Portions, apply_limits, prepare_signals, start_process, use_pidfds
 from chaperone_async.system.ports import ExitStatus, SpawnError
 from chaperone_async.system.reaper import Reaper
 from chaperone_async.system.sweep import Family, Life, Sweeper
@@ -100,6 +101,7 @@ class OsProcesses:
         self._outputs = outputs
         self._sockets = sockets
         self._mask = EmptyMask()
+        self._starts = Portions()
         self._janitor = JanitorLink(self.token, self.family)
         self._sweeper = Sweeper(self.family, subreaper=False)
         self._oom = OomLedger(None)
@@ -132,6 +134,7 @@ class OsProcesses:
 
     async def spawn(self, ref: WorkerRef, worker_id: str, spec: PoolSpec) -> OsChild:
         identity = find_identity(spec.launch)
+        await self._starts.turn()
         with anyio.CancelScope(shield=True):  # between the fork and its entry here nothing may be lost
             try:
                 with self.family.spawning(), self._mask.held():
@@ -209,6 +212,8 @@ class OsProcesses:
             environment = build_environment(spec.launch, identity, given, self._inherited)
             output = self._outputs.open(ref, worker_id, spec)
         except OSError as error:
+            if identity.switch and isinstance(error, PermissionError):  # to give it its notify socket
+                raise switch_refused(spec.launch) from error
             raise SpawnError(f"cannot prepare the start of {worker_id}: {error}; raise the limit it names") from error
         try:
             words = placeholders(spec, ref, worker_id)

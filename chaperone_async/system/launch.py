@@ -6,6 +6,7 @@ import resource
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, Process
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -66,6 +67,36 @@ class EmptyMask:
             self._depth -= 1
             if self._depth == 0 and self._before:
                 signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+
+
+class Portions:
+    """A few starts per turn of the event loop: each blocks it until the new program runs, and what else there is to
+    do, such as to answer a probe, must not wait for hundreds of them."""
+
+    def __init__(self, size: int = 8) -> None:
+        self._size = self._left = size
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def turn(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._left == self._size:
+            loop.call_soon(self._begin_next)
+        if self._left:
+            self._left -= 1
+            return
+        waiter = loop.create_future()
+        self._waiting.append(waiter)
+        await waiter
+
+    def _begin_next(self) -> None:
+        self._left = self._size
+        while self._waiting and self._left:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                self._left -= 1
+        if self._left < self._size:
+            asyncio.get_running_loop().call_soon(self._begin_next)
 
 
 def use_pidfds() -> bool:
