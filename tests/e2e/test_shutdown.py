@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.e2e.service import Launch, Script, Service, alive, command
+from tests.e2e.service import Launch, Script, Service, alive, command, until
 
 GRACE = 3.0
+LATE = 0.3
+"""Seconds that a busy machine may take to deliver the signal, and to let us look."""
 PROBE_EVERY = 0.02
 ECHO = 0.5
 """Seconds after which a signal is no echo of another any more."""
@@ -64,18 +67,21 @@ class Sighting(NamedTuple):
 
 def watch_the_end(service: Service, pids: list[int]) -> tuple[list[Sighting], float]:
     """What a prober sees from the signal on until nobody answers, and when the last of the processes was gone."""
-    begun, sightings, gone_after = time.monotonic(), [], 0.0
-    service.send(signal.SIGTERM)
-    with suppress(OSError, HTTPException):
-        while True:
-            readyz, livez = service.get("/readyz").status, service.get("/livez").status
-            sightings.append(Sighting(time.monotonic() - begun, readyz, livez))
-            if not gone_after and not any(map(alive, pids)):
-                gone_after = time.monotonic() - begun
-            time.sleep(PROBE_EVERY)
-    while any(map(alive, pids)):
-        assert time.monotonic() - begun < 2 * GRACE
-    return sightings, gone_after or time.monotonic() - begun
+    begun, sightings = time.monotonic(), []
+
+    def wait_until_gone() -> float:
+        until(lambda: not any(map(alive, pids)))
+        return time.monotonic() - begun
+
+    with ThreadPoolExecutor(1) as beside:
+        gone_after = beside.submit(wait_until_gone)
+        service.send(signal.SIGTERM)
+        with suppress(OSError, HTTPException):
+            while True:
+                readyz, livez = service.get("/readyz").status, service.get("/livez").status
+                sightings.append(Sighting(time.monotonic() - begun, readyz, livez))
+                time.sleep(PROBE_EVERY)
+        return sightings, gone_after.result()
 
 
 def test_sigterm_drains_within_the_grace_and_leaves_nothing(launch: Launch, script: Script, tmp_path: Path) -> None:
@@ -103,7 +109,7 @@ def test_sigterm_drains_within_the_grace_and_leaves_nothing(launch: Launch, scri
     code = service.wait()
 
     assert code == 0
-    assert gone_after <= GRACE
+    assert gone_after <= GRACE + LATE
     assert sightings[0].readyz == 503
     assert {sighting.readyz for sighting in sightings} == {503}
     assert {sighting.livez for sighting in sightings} == {200}
