@@ -93,8 +93,11 @@ class WorkerPoolSupervisor:
     @property
     def spec(self) -> PoolSpec:
         """Checked as the configuration file is. Raises ConfigError."""
+        return self._check(self._table)
+
+    def _check(self, own: dict[str, Any]) -> PoolSpec:
         problems = Problems()
-        table = {"http": {"listen": []}, "pools": {self.name: self._table}}
+        table = {"http": {"listen": []}, "pools": {self.name: own}}
         document = Document(Path(f"pool {self.name}"), Place(f"pool {self.name}"), table)
         config = interpret([document], {}, problems)
         problems.raise_if_any()
@@ -116,20 +119,28 @@ class WorkerPoolSupervisor:
     def status(self) -> View:
         """As the HTTP API has it. Before supervise() `workers` is empty; after it, it is the last state."""
         if self._composed is None or self._runner is None:
-            return self._last_status or self._view(WallClock().at, NotifySockets(), new_pool_view(self.spec))
+            return self._last_status or self._not_running()
         world = self._composed.world
         return self._view(world.wall, world.telemetry, self._composed.supervisor.view(self._runner))
+
+    def _not_running(self) -> View:
+        """What does not run needs no command yet."""
+        spec = self._check({"command": ["none yet"], **self._table})
+        return self._view(WallClock().at, NotifySockets(), new_pool_view(spec))
 
     def _view(self, wall: Wall, telemetry: TelemetrySource, view: PoolView) -> View:
         return Views(self.name, __version__, os.getpid(), wall, telemetry).pool(view, time.monotonic())
 
     def attach(self, composed: Composed) -> PoolRunner:
+        if self._runner is not None:
+            raise ChaperoneError(f"cannot supervise pool {self.name!r}: it is supervised already; stop it first")
         self._composed, self._runner = composed, composed.add(self.spec, self._hooks)
         return self._runner
 
     def detach(self) -> None:
-        self._last_status = self.status()
-        self._composed = self._runner = None
+        if self._runner is not None:
+            self._last_status = self.status()
+            self._composed = self._runner = None
 
     async def over(self) -> None:
         """Wait until the pool is stopped or given up."""
@@ -155,7 +166,10 @@ class WorkerPoolSupervisor:
         await self._ask(lambda now: ev.PauseRequested(None, now, BY), lambda pool: pool.hold is not None)
 
     async def resume(self) -> None:
-        await self._ask(lambda now: ev.ResumeRequested(None, now, BY), lambda pool: pool.hold is None)
+        """What is stopped stays stopped."""
+        await self._ask(
+            lambda now: ev.ResumeRequested(None, now, BY), lambda pool: pool.hold is None or pool.hold.why == "stop"
+        )
 
     async def restart(self) -> None:
         """Rolling: each replacement is ready before the old one goes. Returns when all have been replaced."""
@@ -171,7 +185,17 @@ class WorkerPoolSupervisor:
 
 
 def _has_scaled(pool: Pool, workers: int) -> bool:
-    return pool.desired == workers and (pool.ready_count == workers == pool.live or pool.hold is not None)
+    return pool.desired == workers and (_is_held(pool) or _is_settled(pool))
+
+
+def _is_held(pool: Pool) -> bool:
+    """Nothing will start by itself."""
+    return pool.hold is not None or pool.fatal is not None
+
+
+def _is_settled(pool: Pool) -> bool:
+    """All that is wanted is ready, and nothing else lives."""
+    return pool.surge == 0 and pool.ready_count == pool.live == max(0, pool.wanted)
 
 
 def _generations(pool: Pool) -> frozenset[int]:
@@ -179,9 +203,7 @@ def _generations(pool: Pool) -> frozenset[int]:
 
 
 def _has_rolled(pool: Pool, old: frozenset[int]) -> bool:
-    return pool.hold is not None or (
-        not old & _generations(pool) and pool.surge == 0 and pool.ready_count >= pool.desired
-    )
+    return _is_held(pool) or (not old & _generations(pool) and _is_settled(pool))
 
 
 class WorkerPoolRegistry:
@@ -239,9 +261,17 @@ class WorkerPoolRegistry:
     def attach(self, composed: Composed) -> None:
         if self._composed is not None:
             raise ChaperoneError("cannot supervise: these pools are being supervised already; stop them first")
-        for pool in self._pools.values():
-            pool.attach(composed)
+        attached: list[WorkerPoolSupervisor] = []
+        try:
+            for pool in self._pools.values():
+                pool.attach(composed)
+                attached.append(pool)
+        except BaseException:
+            for pool in attached:
+                pool.detach()
+            raise
         self._composed = composed
+        self._over = anyio.Event()
 
     async def over(self) -> None:
         while not self._over.is_set():
@@ -261,7 +291,6 @@ class WorkerPoolRegistry:
         for pool in self._pools.values():
             pool.detach()
         self._composed = None
-        self._over = anyio.Event()
 
 
 async def _first(tasks: TaskGroup, wait: Callable[[], Awaitable[object]]) -> None:

@@ -21,8 +21,11 @@ from chaperone_async.system.output import Outputs
 from chaperone_async.system.ports import Prober
 from chaperone_async.system.probers import make_probers
 from chaperone_async.system.stdout import StdoutWriter, text_notice
+from chaperone_async.system.threads import DaemonThreads
 from chaperone_async.system.usage import make_sampler
 
+CALLBACK_THREADS = 16
+"""Synchronous callbacks of one pool that may run, or hang, at the same time."""
 LAST_WORDS = 2.0
 """Seconds that the end waits for whoever reads our stdout."""
 
@@ -70,12 +73,16 @@ async def compose(
                 tell("supervisor.trouble", "workers cannot report here: this system does not tell who sent a datagram")
             for lacking in processes.degraded:
                 tell("supervisor.trouble", lacking)
-            world = World(processes, sampler, sockets, clock.at)
+            world = World(processes, sampler, sockets, clock.at, _callback_threads)
             yield Composed(Supervisor(world, journal, secrets.randbits(48)), world, processes, tell)
     finally:
         sockets.close()
         outputs.close()
         writer.close(LAST_WORDS)
+
+
+def _callback_threads() -> DaemonThreads:
+    return DaemonThreads(CALLBACK_THREADS, "chaperone-callback")
 
 
 def embedded_log() -> Callable[[Entry], None]:

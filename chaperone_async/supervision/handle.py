@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 import anyio
 from anyio import from_thread
+from anyio.lowlevel import current_token
 
 from chaperone_async.core import events as ev
 from chaperone_async.core.actions import Death
@@ -67,6 +68,7 @@ class Worker:
     def __init__(self, keeper: Keeper, ref: WorkerRef) -> None:
         self._keeper = keeper
         self._ref = ref
+        self._loop = current_token()
         slot = self._slot
         if slot is None or slot.life is None:
             raise LookupError(f"cannot look at worker {ref.generation} of slot {ref.slot}: its life is over")
@@ -235,9 +237,9 @@ class Worker:
         return slot is None or not isinstance(slot.state, states)
 
     def _in_loop(self, function: Callable[..., T], *args: Any) -> T:
-        """Call it in the event loop's thread, from wherever we are."""
+        """Call it in the event loop's thread, from whatever thread we are in."""
         try:
             anyio.get_current_task()
         except RuntimeError:
-            return from_thread.run_sync(function, *args)
+            return from_thread.run_sync(function, *args, token=self._loop)
         return function(*args)

@@ -6,18 +6,21 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from inspect import isawaitable, iscoroutinefunction
 from math import inf
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
-from anyio import CapacityLimiter, to_thread
 
 from chaperone_async.core.actions import Hook
 from chaperone_async.errors import StopPool
 
 Callback = Callable[[Any], Any]
 in_callback: ContextVar[bool] = ContextVar("in_callback", default=False)
-THREADS = 16
-"""Synchronous callbacks of one pool that may run, or hang, at the same time."""
+
+
+class Threads(Protocol):
+    """Where synchronous callbacks of one pool run. One that was given up must not keep the program from ending."""
+
+    async def run(self, function: Callable[..., Any], *arguments: object) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,9 @@ class Outcome:
 class CallbackRunner:
     """Calls sync functions in a thread and async ones in the loop, and cuts either off after `timeout` seconds."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, threads: Threads) -> None:
         self._timeout = timeout
-        self._limiter: CapacityLimiter | None = None
+        self._threads = threads
 
     async def call(self, function: Callback, worker: object) -> Outcome:
         """In a task of its own: what the function calls can see that it is inside a callback."""
@@ -67,7 +70,5 @@ class CallbackRunner:
     async def _run(self, function: Callback, worker: object) -> Any:
         if iscoroutinefunction(function):
             return await function(worker)
-        if self._limiter is None:
-            self._limiter = CapacityLimiter(THREADS)
-        result = await to_thread.run_sync(function, worker, abandon_on_cancel=True, limiter=self._limiter)
+        result = await self._threads.run(function, worker)
         return await result if isawaitable(result) else result

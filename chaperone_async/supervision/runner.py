@@ -28,7 +28,7 @@ from chaperone_async.core.spec import PoolSpec
 from chaperone_async.core.step import step
 from chaperone_async.errors import StopPool
 from chaperone_async.supervision.handle import Worker
-from chaperone_async.supervision.hooks import CallbackRunner, Hooks
+from chaperone_async.supervision.hooks import CallbackRunner, Hooks, Threads
 from chaperone_async.supervision.journal import OUTPUT_LINES_KEPT, Journal
 from chaperone_async.supervision.monitor import monitor_worker
 from chaperone_async.supervision.readings import Readings
@@ -47,12 +47,14 @@ from chaperone_async.system.ports import (
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The ports, as one argument. `wall` turns monotonic seconds into an aware UTC time."""
+    """The ports, as one argument. `wall` turns monotonic seconds into an aware UTC time; `make_threads` gives each pool
+    its own, so that one pool's hanging callbacks leave the others theirs."""
 
     processes: Processes
     sampler: UsageSampler
     telemetry: TelemetrySource
     wall: Callable[[float], datetime]
+    make_threads: Callable[[], Threads]
 
 
 class PoolRunner:
@@ -68,7 +70,7 @@ class PoolRunner:
         self.broken_checks: dict[str, str] = {}
         self._journal = journal
         self._hooks = hooks
-        self._callbacks = CallbackRunner(spec.callbacks.timeout)
+        self._callbacks = CallbackRunner(spec.callbacks.timeout, world.make_threads())
         self._inbox: deque[PoolEvent] = deque()
         self._arrived = anyio.Event()
         self._waiting: list[tuple[Callable[[Pool], bool], anyio.Event]] = []

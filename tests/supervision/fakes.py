@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from math import inf
 from typing import Any
 
 import anyio
+from anyio import to_thread
 
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.reasons import Reason
@@ -90,7 +92,7 @@ class FakeWorld:
 
     @property
     def ports(self) -> World:
-        return World(self, self, self, wall)
+        return World(self, self, self, wall, AbandonedThreads)
 
     def note(self, what: str, ref: WorkerRef) -> None:
         self.log.append((round(anyio.current_time(), 3), what, ref.slot))
@@ -171,6 +173,13 @@ class FakeProber:
         self.asked.append((round(anyio.current_time(), 3), ref.slot))
         await anyio.sleep(self.takes)
         return self.verdict
+
+
+class AbandonedThreads:
+    """Real ones: what a sync function does takes no virtual time, and the clock may jump past it."""
+
+    async def run(self, function: Callable[..., Any], *arguments: object) -> Any:
+        return await to_thread.run_sync(partial(function, *arguments), abandon_on_cancel=True)
 
 
 def wall(at: float) -> datetime:
