@@ -19,7 +19,7 @@ import anyio
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.expand import placeholders
 from chaperone_async.core.spec import PoolSpec, SignalTarget
-from chaperone_async.system.diagnosis import switch_refused
+from chaperone_async.system.diagnosis import explain_preparation
 from chaperone_async.system.environment import Identity, build_environment, find_identity, inherited_environment
 from chaperone_async.system.exits import OomLedger, exit_status, find_oom_counter
 from chaperone_async.system.janitor import TOKEN_VARIABLE
@@ -28,6 +28,7 @@ from chaperone_async.system.kin import become_subreaper, children_are_listed, se
 from chaperone_async.system.launch import EmptyMask, Portions, apply_limits, prepare_signals, start_process, use_pidfds
 from chaperone_async.system.ports import ExitStatus, SpawnError
 from chaperone_async.system.reaper import Reaper
+from chaperone_async.system.reserve import keep_reserve
 from chaperone_async.system.sweep import Family, Life, Sweeper
 
 REAP_INTERVAL = 1.0  # seconds between two looks for strangers' zombies and for OOM kills
@@ -207,14 +208,13 @@ class OsProcesses:
         if spec.health.heartbeat > 0:
             given["WATCHDOG_USEC"] = str(round(spec.health.heartbeat * 1_000_000))
         try:
+            keep_reserve()
             if self._sockets is not None:
                 given["NOTIFY_SOCKET"] = self._sockets.open(ref, identity.uid, identity.gid)
             environment = build_environment(spec.launch, identity, given, self._inherited)
             output = self._outputs.open(ref, worker_id, spec)
         except OSError as error:
-            if identity.switch and isinstance(error, PermissionError):  # to give it its notify socket
-                raise switch_refused(spec.launch) from error
-            raise SpawnError(f"cannot prepare the start of {worker_id}: {error}; raise the limit it names") from error
+            raise explain_preparation(error, worker_id, spec.launch) from error
         try:
             words = placeholders(spec, ref, worker_id)
             return await start_process(spec.command, words, spec.launch, identity, environment, output)

@@ -23,13 +23,20 @@ def explain(error: OSError | ValueError, program: str, launch: Launch, environme
     if error.errno in _OF_THE_SYSTEM:
         return SpawnError(f"cannot run {program!r}: {_OF_THE_SYSTEM[error.errno]}")
     if error.errno == errno.EPERM and (launch.user or launch.group) and error.filename != program:
-        return switch_refused(launch)
+        return _switch_refused(launch)
     if launch.directory is not None and error.filename == launch.directory and error.filename != program:
         return _directory_unusable(error, launch.directory)
     return _program_unusable(error, program, launch.directory, environment)
 
 
-def switch_refused(launch: Launch) -> SpawnError:
+def explain_preparation(error: OSError, worker_id: str, launch: Launch) -> SpawnError:
+    """What a failure before the start itself means: of the worker's notify socket, or of the pipe for its output."""
+    if error.errno == errno.EPERM and (launch.user or launch.group):  # the socket could not be given away
+        return _switch_refused(launch)
+    return SpawnError(f"cannot prepare the start of {worker_id}: {_OF_THE_SYSTEM.get(error.errno or 0, error)}")
+
+
+def _switch_refused(launch: Launch) -> SpawnError:
     whom = f"user {launch.user!r}" if launch.user else f"group {launch.group!r}"
     return SpawnError(f"cannot run as {whom}: not permitted to switch; start the supervisor as root, or leave it out")
 

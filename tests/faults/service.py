@@ -167,13 +167,14 @@ class Poller:
         self._enough = threading.Event()
 
     def run(self) -> None:
-        while not self._enough.wait(self._every):
+        while not (self._enough.is_set() and (self.statuses or self.failures)):
             asked = time.monotonic()
             try:
                 self.statuses.append(self._service.get(self._path)[0])
             except (OSError, http.client.HTTPException) as error:
                 self.failures.append(repr(error))
             self.slowest = max(self.slowest, time.monotonic() - asked)
+            self._enough.wait(self._every)
 
     def finish(self) -> None:
         self._enough.set()
