@@ -12,9 +12,10 @@ from chaperone_async.core.reasons import Reason
 from chaperone_async.core.recycle import memory_limit
 from chaperone_async.core.spec import MB
 from chaperone_async.core.states import Life, Running, Slot, Starting
+from chaperone_async.supervision.hooks import we_are_cancelled
 from chaperone_async.supervision.readings import Readings
 from chaperone_async.supervision.runner import PoolRunner
-from chaperone_async.system.ports import Prober, Telemetry, Usage
+from chaperone_async.system.ports import Prober, Telemetry, Usage, Verdict
 
 PROBES_AT_ONCE = 64
 
@@ -102,6 +103,11 @@ class HealthFeed:
         try:
             async with self._limiter:
                 verdict = await prober.probe(life.ref, life.worker_id, life.pid)
+        except anyio.get_cancelled_exc_class() as error:
+            if we_are_cancelled():
+                raise
+            self._runner.check_raised(error)
+            verdict = Verdict(passed=None, detail="the check was cancelled from inside")
         finally:
             self._under_way.discard(key)
         if verdict.passed is None:

@@ -42,6 +42,12 @@ class Outcome:
     error: str | None = None
 
 
+def we_are_cancelled() -> bool:
+    """Whether a cancellation that arrives is meant for us. A user's function may raise that of a task of its own, and
+    a task group that sees it would end, without a word."""
+    return anyio.current_effective_deadline() == -inf
+
+
 class CallbackRunner:
     """Calls sync functions in a thread and async ones in the loop, and cuts either off after `timeout` seconds."""
 
@@ -58,7 +64,7 @@ class CallbackRunner:
             except StopPool as stop:
                 return Outcome(stop=stop.reason)
             except anyio.get_cancelled_exc_class():
-                if anyio.current_effective_deadline() == -inf:  # it is we who are cancelled, not a task of the user's
+                if we_are_cancelled():
                     raise
                 return Outcome(error=traceback.format_exc())
             except (Exception, SystemExit):  # noqa: BLE001  whatever a user's function raises, supervision goes on

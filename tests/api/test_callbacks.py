@@ -166,6 +166,24 @@ async def test_a_callback_that_raises_a_cancellation_of_its_own_does_no_harm() -
         assert "CancelledError" in pool.status()["last_callback_failure"]
 
 
+async def test_a_check_that_raises_a_cancellation_of_its_own_does_not_end_the_checks() -> None:
+    calls: list[str] = []
+
+    async def check(worker: Worker) -> bool:
+        calls.append(worker.id)
+        if len(calls) == 1:
+            task = asyncio.create_task(asyncio.sleep(60))
+            task.cancel()
+            await task
+        return True
+
+    pool = pool_of(STEADY).with_health_check(check)
+    async with supervised(pool):
+        await eventually(ready(pool))
+        assert len(calls) > 1
+        assert "CancelledError" in pool.status()["last_callback_failure"]
+
+
 async def test_a_hanging_callback_is_cut_off() -> None:
     async def on_crash(worker: Worker) -> None:
         await asyncio.sleep(600)
