@@ -29,7 +29,7 @@ class ListenError(ChaperoneError):
     """A listening address cannot be had."""
 
 
-class StopPool(Exception):  # noqa: N818  an order to the supervisor, not an error: the name is part of the interface
+class StopPool(Exception):
     """Raised in any callback: stop this pool gracefully and mark it fatal, with the message as the reason."""
 
     def __init__(self, reason: str = "stopped by a callback") -> None:

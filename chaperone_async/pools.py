@@ -16,7 +16,7 @@ from chaperone_async.core.pool import Pool
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.errors import ChaperoneError, DuplicatePool, UnknownPool
 from chaperone_async.service.compose import Composed
-from chaperone_async.service.run import Settings, run_blocking, supervise
+from chaperone_async.service.run import Settings, run_blocking, serve, supervise
 from chaperone_async.service.views import View, Views, Wall
 from chaperone_async.supervision.hooks import Callback, Hooks, in_callback
 from chaperone_async.supervision.runner import PoolRunner
@@ -306,4 +306,4 @@ def run(*pools: WorkerPoolSupervisor | WorkerPoolRegistry, listen: Sequence[str]
         if isinstance(pool, WorkerPoolSupervisor):
             registry.register(pool.name, pool)
     settings = Settings(name=os.uname().nodename, grace=grace)
-    return run_blocking(settings, registry, tuple(listen))
+    return run_blocking(settings, registry, tuple(listen), serve)

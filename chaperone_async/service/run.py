@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -21,7 +21,7 @@ from chaperone_async.errors import ConfigError, ListenError
 from chaperone_async.service.compose import Composed, compose, embedded_log
 from chaperone_async.service.http.listen import Listener, bind
 from chaperone_async.service.logs import LogFormat
-from chaperone_async.service.signals import SignalDesk
+from chaperone_async.service.signals import HEARD, SignalDesk
 from chaperone_async.service.views import Views
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.journal import Entry
@@ -59,6 +59,9 @@ class Pools(Protocol):
         """It has ended."""
 
 
+Main = Callable[[Settings, Pools, Sequence[Listener]], Awaitable[int]]
+
+
 class ConfiguredPools:
     """Those of a configuration file: they end only with the supervisor."""
 
@@ -84,10 +87,10 @@ def run_service(config: Config) -> int:
         name=config.name, grace=config.grace, token=config.token, users=config.users, tls=config.tls,
         log_format=config.log_format, log_level=config.log_level,
     )  # fmt: skip
-    return run_blocking(settings, ConfiguredPools(config.pools), config.listen)
+    return run_blocking(settings, ConfiguredPools(config.pools), config.listen, serve_to_the_end)
 
 
-def run_blocking(settings: Settings, pools: Pools, addresses: Sequence[str]) -> int:
+def run_blocking(settings: Settings, pools: Pools, addresses: Sequence[str], main: Main) -> int:
     """Nothing is started before all addresses are bound."""
     try:
         _check_credentials(settings)
@@ -98,7 +101,7 @@ def run_blocking(settings: Settings, pools: Pools, addresses: Sequence[str]) -> 
     except ConfigError as error:
         return _bad_configuration(error)
     try:
-        return anyio.run(partial(serve, settings, pools, listeners), backend="asyncio")
+        return anyio.run(partial(main, settings, pools, listeners), backend="asyncio")
     except ConfigError as error:
         return _bad_configuration(error)
     finally:
@@ -143,7 +146,21 @@ class _Ending:
 
 
 async def serve(settings: Settings, pools: Pools, listeners: Sequence[Listener]) -> int:
+    """Signals are heard from before the first worker's start until after the last one's end."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    with anyio.open_signal_receiver(*HEARD) as signals:
+        return await _serve(settings, pools, listeners, signals)
+
+
+async def serve_to_the_end(settings: Settings, pools: Pools, listeners: Sequence[Listener]) -> int:
+    """For a process that has nothing else to do: a signal that comes after the last worker's end changes nothing."""
+    code = await serve(settings, pools, listeners)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    return code
+
+
+async def _serve(settings: Settings, pools: Pools, listeners: Sequence[Listener], signals: AsyncIterator[int]) -> int:
     ending = _Ending()
     async with compose(settings.log_format, settings.log_level) as composed:
         pools.attach(composed)
@@ -156,7 +173,7 @@ async def serve(settings: Settings, pools: Pools, listeners: Sequence[Listener])
         composed.tell("supervisor.started", f"{about}, listening on {where}")
         begun = anyio.current_time()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(desk.run)
+            tasks.start_soon(desk.run, signals)
             tasks.start_soon(desk.tell_progress)
             tasks.start_soon(_end_when_over, pools, supervisor)
             if listeners:

@@ -1,7 +1,7 @@
 """Signals to the supervisor → requests to it."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 
@@ -32,10 +32,9 @@ class SignalDesk:
         self._grace = grace
         self._asked_at = 0.0
 
-    async def run(self) -> None:
-        with anyio.open_signal_receiver(*HEARD) as signals:
-            async for number in signals:
-                self._take(number)
+    async def run(self, signals: AsyncIterator[int]) -> None:
+        async for number in signals:
+            self._take(number)
 
     def _take(self, number: int) -> None:
         now, by = anyio.current_time(), signal.Signals(number).name

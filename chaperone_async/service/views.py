@@ -38,6 +38,7 @@ class _Moment:
     now: float
     origin: datetime
     queue: str
+    checked_at: float
     checked: str | None
     usage: Mapping[WorkerRef, Usage]
 
@@ -112,7 +113,7 @@ class Views:
     def _moment(self, view: PoolView, now: float) -> "_Moment":
         measured, origin = view.readings, self._wall(0.0)
         checked = None if measured.at is None else _text(origin, measured.at)
-        return _Moment(now, origin, view.pool.spec.queue, checked, measured.usage)
+        return _Moment(now, origin, view.pool.spec.queue, measured.at or 0.0, checked, measured.usage)
 
     def _worker(self, slot: Slot, moment: "_Moment") -> View:
         row: View = {
@@ -139,7 +140,7 @@ class Views:
         if life.pid:
             row["pid"] = life.pid
             row["started_at"] = _text(moment.origin, life.spawned_at)
-            row["last_health_check"] = moment.checked
+            row["last_health_check"] = moment.checked if moment.checked_at >= life.spawned_at else None
             row["uptime"] = round(moment.now - life.spawned_at, 3)
         usage = moment.usage.get(life.ref)
         if usage is not None:

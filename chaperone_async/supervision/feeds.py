@@ -112,7 +112,9 @@ class HealthFeed:
             self._under_way.discard(key)
         if verdict.passed is None:
             self._runner.count_broken_check(prober.check, verdict.detail)
-        elif not verdict.passed or self._would_change(life.ref, prober.check):
+            return
+        self._runner.check_works(prober.check)
+        if not verdict.passed or self._would_change(life.ref, prober.check):
             result = CheckResult(life.ref, prober.check, verdict.passed, verdict.detail)
             self._runner.submit(HealthReported((result,), anyio.current_time()))
 

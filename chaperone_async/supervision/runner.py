@@ -126,9 +126,12 @@ class PoolRunner:
             self.submit(LimitReached(ref, Reason.MAX_JOBS, detail, anyio.current_time()))
 
     def callback_failed(self, what: str, error: str) -> None:
+        """Each is counted; one like the last is not told again, for a broken health check fails every second."""
         self.callback_failures += 1
-        self.last_callback_failure = f"{what}: {error.strip().splitlines()[-1]}"
-        self._tell("callback.failed", f"{what}: {error}")
+        failure = f"{what}: {error.strip().splitlines()[-1]}"
+        if failure != self.last_callback_failure:
+            self.last_callback_failure = failure
+            self._tell("callback.failed", f"{what}: {error}")
 
     def check_raised(self, error: BaseException) -> None:
         """A health check written in Python raised."""
@@ -140,6 +143,9 @@ class PoolRunner:
     def stop_pool(self, what: str, reason: str) -> None:
         """A callback raised StopPool."""
         self.submit(StopRequested(None, anyio.current_time(), by=what, fatal=reason))
+
+    def check_works(self, check: str) -> None:
+        self.broken_checks.pop(check, None)
 
     def count_broken_check(self, check: str, detail: str) -> None:
         """A check that could not be made says nothing of the worker; but it is said once."""
@@ -172,9 +178,10 @@ class PoolRunner:
         self.pool = replace(new_pool(self.pool.spec, self.pool.salt), desired=self.pool.desired, fatal=why)
 
     def forget(self) -> None:
-        """Nobody will ask about this pool's dead again."""
+        """Nobody will ask about this pool's dead, or hear from its workers, again."""
         for death in self._last_dead.values():
             self.processes.forget(death.ref)
+            self.telemetry.retire(self.pool.name, death.ref.slot)
 
     async def _next_event(self) -> PoolEvent:
         if not self._inbox:
@@ -184,9 +191,12 @@ class PoolRunner:
         return self._inbox.popleft() if self._inbox else TimePassed(anyio.current_time())
 
     def _advance(self, event: PoolEvent, tasks: TaskGroup) -> None:
+        before = len(self.pool.slots)
         self.pool, actions = step(self.pool, event)
         for action in actions:
             self._perform(action, tasks)
+        for slot in range(len(self.pool.slots), before):
+            self.telemetry.retire(self.pool.name, slot)
         for condition, happened in self._waiting:
             if condition(self.pool):
                 happened.set()

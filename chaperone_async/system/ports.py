@@ -119,6 +119,9 @@ class TelemetrySource(Protocol):
     def listen(self, pool: str, sink: NoticeSink) -> None:
         """Notices about this pool's workers go to `sink`, at once."""
 
+    def retire(self, pool: str, slot: int) -> None:
+        """This slot is no more; one of that number may come again."""
+
     def telemetry(self, ref: WorkerRef) -> Telemetry:
         """An empty one for a worker that has said nothing."""
 

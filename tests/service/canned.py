@@ -76,6 +76,8 @@ class Said:
 
     def listen(self, pool: str, sink: NoticeSink) -> None: ...
 
+    def retire(self, pool: str, slot: int) -> None: ...
+
     def telemetry(self, ref: WorkerRef) -> Telemetry:
         return self.table.get(ref, SILENCE)
 

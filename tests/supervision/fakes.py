@@ -89,6 +89,7 @@ class FakeWorld:
         self.signal_bug: dict[str, Exception] = {}
         self.journal = Journal()
         self._sinks: dict[str, NoticeSink] = {}
+        self.retired: list[tuple[str, int]] = []
 
     @property
     def ports(self) -> World:
@@ -139,6 +140,9 @@ class FakeWorld:
 
     def telemetry(self, ref: WorkerRef) -> Telemetry:
         return self.said.get(ref, Telemetry())
+
+    def retire(self, pool: str, slot: int) -> None:
+        self.retired.append((pool, slot))
 
     def notice(self, notice: Notice) -> None:
         self._sinks[notice.ref.pool](notice)

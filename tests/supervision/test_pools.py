@@ -196,3 +196,12 @@ async def test_a_snapshot_is_frozen() -> None:
         assert not before.draining
         with pytest.raises(dataclasses.FrozenInstanceError):
             before.draining = True  # type: ignore[misc]  # that is the point
+
+
+async def test_the_notify_socket_of_a_slot_that_is_no_more_is_given_up_after_its_last_word() -> None:
+    world = FakeWorld()
+    async with pool_of(world, plan(workers=3)) as runner:
+        await anyio.sleep(2)
+        runner.submit(ScaleRequested(1, anyio.current_time()))
+        await anyio.sleep(1)
+        assert sorted(world.retired) == [("p", 1), ("p", 2)]
