@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from chaperone_async.supervision.supervisor import Supervisor
 from chaperone_async.system.clock import WallClock
 from chaperone_async.system.config.load import Tls
 from chaperone_async.system.ports import Child, NoticeSink, SpawnError, Telemetry, Usage
+from chaperone_async.system.threads import DaemonThreads
 from tests.core.world import World
 
 
@@ -90,7 +92,8 @@ class NoSampler:
 class Canned:
     def __init__(self, *worlds: World) -> None:
         self.processes, self.said = Written(), Said()
-        ports = Ports(self.processes, NoSampler(), self.said, WallClock().at)
+        threads = partial(DaemonThreads, 1, "canned")
+        ports = Ports(self.processes, NoSampler(), self.said, WallClock().at, threads)
         self.supervisor = Supervisor(ports, Journal(), salt=7)
         self.views = Views("test", "1.2.3", 4321, ports.wall, self.said)
         self.supervisor._started_at = self.supervisor._pulse_at = time.monotonic()
