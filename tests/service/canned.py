@@ -108,7 +108,8 @@ class Canned:
                 runner._bury(news.death)
 
     def measure(self, pool: str, usage: Mapping[WorkerRef, Usage]) -> None:
-        self.supervisor.runner(pool).readings = Readings(time.monotonic(), usage)
+        born = max(slot.life.spawned_at for slot in self.supervisor.runner(pool).pool.slots if slot.life)
+        self.supervisor.runner(pool).readings = Readings(born, usage)
 
     def stall(self, seconds: float) -> None:
         self.supervisor._pulse_at -= seconds
