@@ -81,7 +81,8 @@ class NotifySockets:
         Raises OSError."""
         key, owner = (ref.pool, ref.slot), _owner(uid, gid)
         slot = self._slots.get(key)
-        if slot is not None and slot.owner != owner:
+        # A worker may remove its socket, and so may whoever tidies up /tmp: its successor is to be heard again.
+        if slot is not None and (slot.owner != owner or not slot.path.is_socket()):
             self.retire(*key)
             slot = None
         if slot is None:
@@ -152,7 +153,7 @@ class NotifySockets:
         return slot
 
     def _home(self) -> Path:
-        if self._directory is None:
+        if self._directory is None or not self._directory.is_dir():
             self._directory = _make_home(self._parents)
         return self._directory
 
