@@ -7,7 +7,6 @@ async with OsProcesses(outputs, sockets) as processes:   # adopts orphans, start
 
 import asyncio
 import os
-from asyncio.subprocess import Process
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from signal import SIGKILL, Signals
@@ -25,8 +24,18 @@ from chaperone_async.system.exits import OomLedger, exit_status, find_oom_counte
 from chaperone_async.system.janitor import TOKEN_VARIABLE
 from chaperone_async.system.janitor_link import JanitorLink
 from chaperone_async.system.kin import become_subreaper, children_are_listed, send
-from chaperone_async.system.launch import EmptyMask, Portions, apply_limits, prepare_signals, start_process, use_pidfds
-from chaperone_async.system.ports import ExitStatus, SpawnError
+from chaperone_async.system.launch import (
+    Portions,
+    find_argv,
+    make_room,
+    prepare_signals,
+    set_nice,
+    start_process,
+    use_pidfds,
+)
+from chaperone_async.system.limits import Errand, start_limited
+from chaperone_async.system.ports import ExitStatus
+from chaperone_async.system.process import Process
 from chaperone_async.system.reaper import Reaper
 from chaperone_async.system.reserve import keep_reserve
 from chaperone_async.system.sweep import Family, Life, Sweeper
@@ -101,7 +110,6 @@ class OsProcesses:
         self.degraded: list[str] = []
         self._outputs = outputs
         self._sockets = sockets
-        self._mask = EmptyMask()
         self._starts = Portions()
         self._janitor = JanitorLink(self.token, self.family)
         self._sweeper = Sweeper(self.family, subreaper=False)
@@ -134,23 +142,23 @@ class OsProcesses:
             raise
 
     async def spawn(self, ref: WorkerRef, worker_id: str, spec: PoolSpec) -> OsChild:
-        identity = find_identity(spec.launch)
         await self._starts.turn()
-        with anyio.CancelScope(shield=True):  # between the fork and its entry here nothing may be lost
-            try:
-                with self.family.spawning(), self._mask.held():
-                    process = await self._start(ref, worker_id, spec, identity)
-                    child = self._born(ref, worker_id, process)
-            except BaseException:
-                self._let_go(ref)
-                self._outputs.forget(ref)
-                raise
-            try:
-                apply_limits(child.pid, spec.launch)
-            except SpawnError:
-                await child.aclose()
-                self._outputs.forget(ref)
-                raise
+        make_room(len(self._lives) + 1)
+        try:
+            child, errand = self._start(ref, worker_id, spec)
+        except BaseException:
+            self._let_go(ref)
+            self._outputs.forget(ref)
+            raise
+        try:
+            if errand is None:
+                set_nice(child.pid, spec.launch)
+            else:
+                await errand.carry_out()
+        except BaseException:
+            await child.aclose()
+            self._outputs.forget(ref)
+            raise
         if self._sockets is not None:
             self._sockets.started(ref, child.pid)
         return child
@@ -197,7 +205,25 @@ class OsProcesses:
         by_another = returncode == -SIGKILL and not life.killed
         return exit_status(returncode, oom=by_another and self._oom.claim(asyncio.get_running_loop().time()))
 
-    async def _start(self, ref: WorkerRef, worker_id: str, spec: PoolSpec, identity: Identity) -> Process:
+    def _start(self, ref: WorkerRef, worker_id: str, spec: PoolSpec) -> tuple[OsChild, Errand | None]:
+        """All in one turn of the loop: there is no moment in which the process exists and nobody knows it."""
+        identity = find_identity(spec.launch)
+        environment, output = self._prepare_start(ref, worker_id, spec, identity)
+        errand = None
+        try:
+            argv = find_argv(spec.command, placeholders(spec, ref, worker_id))
+            if spec.launch.rlimits:
+                process, errand = start_limited(argv, spec.launch, identity, environment, output)
+            else:
+                process = start_process(argv, spec.launch, identity, environment, output)
+        finally:
+            os.close(output)
+        return self._born(ref, worker_id, process), errand
+
+    def _prepare_start(
+        self, ref: WorkerRef, worker_id: str, spec: PoolSpec, identity: Identity
+    ) -> tuple[dict[bytes, bytes], int]:
+        """The environment, and where it writes to."""
         given = {
             "CHAPERONE_POOL": spec.name,
             "CHAPERONE_QUEUE": spec.queue,
@@ -212,14 +238,9 @@ class OsProcesses:
             if self._sockets is not None:
                 given["NOTIFY_SOCKET"] = self._sockets.open(ref, identity.uid, identity.gid)
             environment = build_environment(spec.launch, identity, given, self._inherited)
-            output = self._outputs.open(ref, worker_id, spec)
+            return environment, self._outputs.open(ref, worker_id, spec)
         except OSError as error:
             raise explain_preparation(error, worker_id, spec.launch) from error
-        try:
-            words = placeholders(spec, ref, worker_id)
-            return await start_process(spec.command, words, spec.launch, identity, environment, output)
-        finally:
-            os.close(output)
 
     def _born(self, ref: WorkerRef, worker_id: str, process: Process) -> OsChild:
         life = Life(ref, worker_id, process.pid)

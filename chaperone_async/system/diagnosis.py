@@ -3,6 +3,7 @@
 import errno
 import os
 from pathlib import Path
+from stat import S_ISDIR
 
 from chaperone_async.core.spec import Launch
 from chaperone_async.system.ports import SpawnError
@@ -59,17 +60,25 @@ def _program_unusable(
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         if "/" not in program:
             places = environment.get(b"PATH", os.defpath.encode()).split(b":")
-            if not any(Path(os.fsdecode(place), program).exists() for place in places):
+            if not any(_mode(Path(os.fsdecode(place), program)) for place in places):
                 return cannot("no such program on PATH; install it, or give its full path")
             return cannot("the interpreter in its first line is missing; correct that line")
-        if Path(directory or ".", program).exists():
+        if _mode(Path(directory or ".", program)):
             return cannot("the interpreter in its first line is missing; correct that line")
         place = "" if program.startswith("/") else f" in {directory or str(Path.cwd())!r}"
         return cannot(f"no such file{place}; correct the path")
     if error.errno == errno.EACCES:
-        if "/" in program and Path(directory or ".", program).is_dir():
+        if "/" in program and S_ISDIR(_mode(Path(directory or ".", program))):
             return cannot("it is a directory; name a program")
         return cannot("not executable, or not reachable, for the worker's user; set its permissions (chmod +x)")
     if error.errno == errno.ENOEXEC:
         return cannot("exec format error; begin a script with #!, or build the program for this machine")
     return cannot(f"{error.strerror or error}; correct the command")
+
+
+def _mode(path: Path) -> int:
+    """0 where there is nothing, or nothing that we may look at."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0

@@ -5,10 +5,10 @@ import os
 import resource
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, Process
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from subprocess import DEVNULL, Popen
 from typing import Any
 
 from chaperone_async.core.expand import expand
@@ -16,7 +16,10 @@ from chaperone_async.core.spec import Launch
 from chaperone_async.system.diagnosis import explain
 from chaperone_async.system.environment import Identity
 from chaperone_async.system.ports import SpawnError
+from chaperone_async.system.process import Process
 
+FILES_AT_REST = 100
+FILES_PER_LIFE = 8
 _PYTHON_IGNORES = frozenset({signal.SIGPIPE, signal.SIGXFSZ})  # and subprocess restores in the child
 
 
@@ -49,24 +52,15 @@ def _do_nothing(_number: int, _frame: object) -> None:
     """A handler, so that it is reset by exec."""
 
 
-class EmptyMask:
-    """A process inherits the mask of blocked signals: none is blocked while any spawn is under way."""
-
-    def __init__(self) -> None:
-        self._depth = 0
-        self._before: set[int] = set()
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        if self._depth == 0:
-            self._before = set(signal.pthread_sigmask(signal.SIG_SETMASK, ()))
-        self._depth += 1
-        try:
-            yield
-        finally:
-            self._depth -= 1
-            if self._depth == 0 and self._before:
-                signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+@contextmanager
+def empty_mask() -> Iterator[None]:
+    """A process inherits the mask of blocked signals: around its start none is blocked."""
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    try:
+        yield
+    finally:
+        if before:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Portions:
@@ -117,18 +111,38 @@ def use_pidfds() -> bool:
     return True
 
 
-async def start_process(
-    command: tuple[str, ...],
-    words: Mapping[str, str],
+def make_room(lives: int) -> None:
+    """Raise our own limit of open files when it leaves too little for so many workers. One that is enough is left
+    alone, because workers inherit it; and at the hard limit starts fail, which tells."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = FILES_AT_REST + FILES_PER_LIFE * lives
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    wanted = max(2 * soft, needed)
+    with suppress(ValueError, OSError):  # some systems allow less than their hard limit
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
+
+
+def find_argv(command: tuple[str, ...], words: Mapping[str, str]) -> list[str]:
+    """Raises SpawnError for a command without a program."""
+    argv = [expand(word, words) for word in command]
+    if not argv or not argv[0]:
+        raise SpawnError("cannot run a worker: the command is empty; name a program")
+    return argv
+
+
+def start_process(
+    argv: Sequence[str],
     launch: Launch,
     identity: Identity,
     environment: dict[bytes, bytes],
     output: int,
+    passing: tuple[int, ...] = (),
 ) -> Process:
-    """A session of its own, nothing to read, stdout and stderr both to `output`. Raises SpawnError."""
-    argv = [expand(word, words) for word in command]
-    if not argv or not argv[0]:
-        raise SpawnError("cannot run a worker: the command is empty; name a program")
+    """A session of its own, nothing to read, stdout and stderr both to `output`; it inherits the descriptors `passing`
+    too. Raises SpawnError."""
     user: dict[str, Any] = {}
     if identity.switch:
         user = {"group": identity.gid}
@@ -137,45 +151,32 @@ async def start_process(
     if launch.umask is not None:
         user["umask"] = launch.umask
     try:
-        return await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=environment,
-            cwd=launch.directory,
-            start_new_session=True,
-            **user,
-        )
+        with empty_mask():
+            return Process(
+                Popen(
+                    argv,
+                    stdin=DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=environment,
+                    cwd=launch.directory,
+                    pass_fds=passing,
+                    start_new_session=True,
+                    **user,
+                )
+            )
     except (OSError, ValueError) as error:
         raise explain(error, argv[0], launch, environment) from error
 
 
-def apply_limits(pid: int, launch: Launch) -> None:
-    """From outside, right after the start: a hook between fork and exec is unsafe beside threads. Raises SpawnError."""
+def set_nice(pid: int, launch: Launch) -> None:
+    """From outside: it matters little if a program's first moments run at another priority. Raises SpawnError."""
     if launch.nice is not None:
         try:
             os.setpriority(os.PRIO_PROCESS, pid, launch.nice)
         except PermissionError:
-            raise SpawnError(
-                f"cannot set nice {launch.nice}: not permitted; use 0 to 19, or start the supervisor as root"
-            ) from None
-    for name, value in launch.rlimits:
-        _limit(pid, name, value)
+            raise nice_refused(launch) from None
 
 
-def _limit(pid: int, name: str, value: int) -> None:
-    number = getattr(resource, f"RLIMIT_{name.upper()}", None)
-    if number is None:
-        known = ", ".join(sorted(word[7:].lower() for word in dir(resource) if word.startswith("RLIMIT_")))
-        raise SpawnError(f"cannot set rlimit {name!r}: no such limit; valid are {known}")
-    if not hasattr(resource, "prlimit"):
-        raise SpawnError(f"cannot set rlimit {name!r}: this system cannot limit another process; use ulimit")
-    try:
-        resource.prlimit(pid, number, (value, value))
-    except ProcessLookupError:
-        return  # it has ended already: the exit tells
-    except (OSError, ValueError) as error:
-        raise SpawnError(
-            f"cannot set rlimit {name!r} to {value}: {error}; stay within the supervisor's own limits"
-        ) from error
+def nice_refused(launch: Launch) -> SpawnError:
+    return SpawnError(f"cannot set nice {launch.nice}: not permitted; use 0 to 19, or start the supervisor as root")

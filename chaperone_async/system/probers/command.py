@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from typing import Protocol, Self
@@ -14,10 +13,11 @@ from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.expand import placeholders
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.system.environment import build_environment, find_identity
-from chaperone_async.system.launch import start_process
+from chaperone_async.system.launch import find_argv, start_process
 from chaperone_async.system.ports import SpawnError, Verdict
 from chaperone_async.system.probers.connecting import no_answer
 from chaperone_async.system.proc import sessions
+from chaperone_async.system.process import Process
 
 _TAIL = 1024  # bytes of its output that are remembered: the last line goes into the verdict
 _REAPING = 2.0  # seconds SIGKILL may take; a process on a dead disk must not hold up all checks
@@ -63,10 +63,9 @@ class ExecProber:
         launch = self._spec.launch
         identity = find_identity(launch)
         environment = build_environment(launch, identity, given)
-        # shielded, so that there is no moment in which the process exists and nobody knows it
-        with anyio.CancelScope(shield=True), self._family.spawning():
-            process = await start_process(self._words, values, launch, identity, environment, tail.writing_end)
-            self._family.add(process.pid)
+        # no turn of the loop between the two: there is no moment in which the process exists and nobody knows it
+        process = start_process(find_argv(self._words, values), launch, identity, environment, tail.writing_end)
+        self._family.add(process.pid)
         timeout = self._spec.health.timeout
         verdict = no_answer(timeout)
         try:
