@@ -177,9 +177,10 @@ def test_one_whose_main_thread_has_ended_is_unhealthy_and_replaced(start: Start,
 
 
 def test_one_that_dies_while_being_stopped_was_stopped(start: Start) -> None:
-    service = start(bad("sh -c 'trap \\\"kill -9 $$\\\" TERM; while :; do sleep 0.05; done'")).started()
+    service = start(bad("sh -c 'trap \\\"kill -9 $$$$\\\" TERM; while :; do sleep 0.05; done'")).started()
     assert service.stop() == 0
     assert "(stop)" in service.text
+    assert "is killed" not in service.text
     assert "died" not in service.text
 
 
