@@ -53,16 +53,21 @@ def test_more_workers_than_descriptors_fail_to_start_and_say_why(start: Start) -
     assert "Traceback" not in service.text
 
 
-def test_all_start_as_soon_as_there_are_descriptors_again(start: Start) -> None:
-    service = start(MANY + '[pools.few]\ncommand = "sleep 1000"\nworkers = 2').started()
-    until(lambda: service.pool("many")["ready_workers"] == 40)
-    before = service.pids("many")
-    with polled(service, "/livez"), only(service.pid, resource.RLIMIT_NOFILE, descriptors(service.pid) - 20):
-        for pid in before:
-            os.kill(pid, 9)
-        until(lambda: any("too many open files" in (row["problem"] or "") for row in service.pool("many")["workers"]))
-    until(lambda: service.pool("many")["ready_workers"] == 40, 20)
-    assert service.pool("few")["restarts"] == 0
+LEAVING = """
+[pools.leaving]
+command = "sh -c 'until test -e {go}; do sleep 0.1; done'"
+workers = 20
+restart.policy = "never"
+"""
+
+
+def test_all_start_as_soon_as_others_have_given_descriptors_back(start: Start, tmp_path: Path) -> None:
+    pools = LEAVING.format(go=tmp_path / "go") + MANY.replace("workers = 40", "workers = 20")
+    service = start(pools, prefix=("prlimit", "--nofile=170:170", "--")).serving()
+    until(lambda: any("too many open files" in (row["problem"] or "") for row in service.pool("many")["workers"]))
+    (tmp_path / "go").touch()
+    with polled(service, "/livez"):
+        until(lambda: service.pool("many")["ready_workers"] == 20, 20)
     assert service.stop() == 0
 
 
