@@ -7,6 +7,7 @@ async with OsProcesses(outputs, sockets) as processes:   # adopts orphans, start
 
 import asyncio
 import os
+from asyncio.subprocess import Process
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from signal import SIGKILL, Signals
@@ -35,7 +36,6 @@ from chaperone_async.system.launch import (
 )
 from chaperone_async.system.limits import Errand, start_limited
 from chaperone_async.system.ports import ExitStatus
-from chaperone_async.system.process import Process
 from chaperone_async.system.reaper import Reaper
 from chaperone_async.system.reserve import keep_reserve
 from chaperone_async.system.sweep import Family, Life, Sweeper
@@ -145,7 +145,8 @@ class OsProcesses:
         await self._starts.turn()
         make_room(len(self._lives) + 1)
         try:
-            child, errand = self._start(ref, worker_id, spec)
+            with anyio.CancelScope(shield=True), self.family.spawning():
+                child, errand = await self._start(ref, worker_id, spec)
         except BaseException:
             self._let_go(ref)
             self._outputs.forget(ref)
@@ -205,17 +206,17 @@ class OsProcesses:
         by_another = returncode == -SIGKILL and not life.killed
         return exit_status(returncode, oom=by_another and self._oom.claim(asyncio.get_running_loop().time()))
 
-    def _start(self, ref: WorkerRef, worker_id: str, spec: PoolSpec) -> tuple[OsChild, Errand | None]:
-        """All in one turn of the loop: there is no moment in which the process exists and nobody knows it."""
+    async def _start(self, ref: WorkerRef, worker_id: str, spec: PoolSpec) -> tuple[OsChild, Errand | None]:
+        """Shielded: between the fork and its entry here nothing may be lost."""
         identity = find_identity(spec.launch)
         environment, output = self._prepare_start(ref, worker_id, spec, identity)
         errand = None
         try:
             argv = find_argv(spec.command, placeholders(spec, ref, worker_id))
             if spec.launch.rlimits:
-                process, errand = start_limited(argv, spec.launch, identity, environment, output)
+                process, errand = await start_limited(argv, spec.launch, identity, environment, output)
             else:
-                process = start_process(argv, spec.launch, identity, environment, output)
+                process = await start_process(argv, spec.launch, identity, environment, output)
         finally:
             os.close(output)
         return self._born(ref, worker_id, process), errand

@@ -5,10 +5,10 @@ import os
 import resource
 import signal
 import sys
+from asyncio.subprocess import DEVNULL, Process
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from subprocess import DEVNULL, Popen
 from typing import Any
 
 from chaperone_async.core.expand import expand
@@ -16,7 +16,6 @@ from chaperone_async.core.spec import Launch
 from chaperone_async.system.diagnosis import explain
 from chaperone_async.system.environment import Identity
 from chaperone_async.system.ports import SpawnError
-from chaperone_async.system.process import Process
 
 FILES_AT_REST = 100
 FILES_PER_LIFE = 8
@@ -52,15 +51,27 @@ def _do_nothing(_number: int, _frame: object) -> None:
     """A handler, so that it is reset by exec."""
 
 
-@contextmanager
-def empty_mask() -> Iterator[None]:
-    """A process inherits the mask of blocked signals: around its start none is blocked."""
-    before = signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    try:
-        yield
-    finally:
-        if before:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+class EmptyMask:
+    """A process inherits the mask of blocked signals: none is blocked while any start is under way."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._before: set[int] = set()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        if self._depth == 0:
+            self._before = set(signal.pthread_sigmask(signal.SIG_SETMASK, ()))
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if self._depth == 0 and self._before:
+                signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+
+
+_mask = EmptyMask()
 
 
 class Portions:
@@ -133,7 +144,7 @@ def find_argv(command: tuple[str, ...], words: Mapping[str, str]) -> list[str]:
     return argv
 
 
-def start_process(
+async def start_process(
     argv: Sequence[str],
     launch: Launch,
     identity: Identity,
@@ -151,19 +162,17 @@ def start_process(
     if launch.umask is not None:
         user["umask"] = launch.umask
     try:
-        with empty_mask():
-            return Process(
-                Popen(
-                    argv,
-                    stdin=DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    env=environment,
-                    cwd=launch.directory,
-                    pass_fds=passing,
-                    start_new_session=True,
-                    **user,
-                )
+        with _mask.held():
+            return await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                cwd=launch.directory,
+                pass_fds=passing,
+                start_new_session=True,
+                **user,
             )
     except (OSError, ValueError) as error:
         raise explain(error, argv[0], launch, environment) from error

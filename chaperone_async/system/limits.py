@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 import sys
+from asyncio.subprocess import Process
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,6 @@ from chaperone_async.system.environment import Identity
 from chaperone_async.system.janitor import TOKEN_VARIABLE
 from chaperone_async.system.launch import nice_refused, start_process
 from chaperone_async.system.ports import SpawnError
-from chaperone_async.system.process import Process
 
 _KEPT = (b"LD_LIBRARY_PATH", b"PATH", TOKEN_VARIABLE.encode())  # the janitor knows the shim by its mark, too
 
@@ -71,7 +71,7 @@ class Errand:
         return explain(error, self._program, self._launch, self._environment)
 
 
-def start_limited(
+async def start_limited(
     argv: Sequence[str], launch: Launch, identity: Identity, environment: dict[bytes, bytes], output: int
 ) -> tuple[Process, Errand]:
     """As `start_process`. Raises SpawnError, for a limit that this system does not have too."""
@@ -92,7 +92,7 @@ def start_limited(
         raise explain(error, argv[0], launch, environment) from error
     with theirs:
         try:
-            process = start_process(
+            process = await start_process(
                 [sys.executable, "-I", "-S", _SHIM, str(theirs.fileno())],
                 launch, replace(identity, switch=False), kept, output, passing=(theirs.fileno(),),
             )  # fmt: skip

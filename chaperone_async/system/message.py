@@ -11,7 +11,7 @@ _WHOLE = re.compile(r"[0-9]{1,15}")
 _DECIMAL = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
 
 
-class Malformed(ValueError):  # noqa: N818  a verdict on a message, counted where it is caught
+class Malformed(ValueError):
     """A message that does not mean anything."""
 
 

@@ -16,17 +16,18 @@ _SHARE_KEPT = 4  # at most one in so many of the descriptors this process may ha
 class Descriptors:
     """How many files may be kept open. Beyond that they are opened for each read, which takes twice the time."""
 
-    __slots__ = ("kept", "limit")
+    __slots__ = ("highest", "kept", "limit")
 
     def __init__(self) -> None:
-        self.kept = 0
-        self.limit = 0
+        self.kept = self.limit = 0
+        self.highest = 0  # numbers from here on are not kept: the system gives the lowest, so few others are free
         self.look_up_limit()
 
     def look_up_limit(self) -> None:
         """The limit may be raised while the program runs."""
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self.limit = (1 << 20 if soft == resource.RLIM_INFINITY else soft) // _SHARE_KEPT
+        most = 1 << 20 if soft == resource.RLIM_INFINITY else soft
+        self.limit, self.highest = most // _SHARE_KEPT, most // 2
 
 
 class ProcFile:
@@ -50,7 +51,7 @@ class ProcFile:
         try:
             if fd < 0:
                 fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-                if self._descriptors.kept >= self._descriptors.limit:
+                if self._descriptors.kept >= self._descriptors.limit or fd >= self._descriptors.highest:
                     return _read_and_close(fd)
                 self._descriptors.kept += 1
                 self._fd = fd

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from typing import Protocol, Self
@@ -17,7 +18,6 @@ from chaperone_async.system.launch import find_argv, start_process
 from chaperone_async.system.ports import SpawnError, Verdict
 from chaperone_async.system.probers.connecting import no_answer
 from chaperone_async.system.proc import sessions
-from chaperone_async.system.process import Process
 
 _TAIL = 1024  # bytes of its output that are remembered: the last line goes into the verdict
 _REAPING = 2.0  # seconds SIGKILL may take; a process on a dead disk must not hold up all checks
@@ -63,9 +63,11 @@ class ExecProber:
         launch = self._spec.launch
         identity = find_identity(launch)
         environment = build_environment(launch, identity, given)
-        # no turn of the loop between the two: there is no moment in which the process exists and nobody knows it
-        process = start_process(find_argv(self._words, values), launch, identity, environment, tail.writing_end)
-        self._family.add(process.pid)
+        # shielded, so that there is no moment in which the process exists and nobody knows it
+        with anyio.CancelScope(shield=True), self._family.spawning():
+            argv = find_argv(self._words, values)
+            process = await start_process(argv, launch, identity, environment, tail.writing_end)
+            self._family.add(process.pid)
         timeout = self._spec.health.timeout
         verdict = no_answer(timeout)
         try:
