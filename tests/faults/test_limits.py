@@ -63,7 +63,7 @@ restart.policy = "never"
 
 def test_all_start_as_soon_as_others_have_given_descriptors_back(start: Start, tmp_path: Path) -> None:
     pools = LEAVING.format(go=tmp_path / "go") + MANY.replace("workers = 40", "workers = 20")
-    service = start(pools, prefix=("prlimit", "--nofile=170:170", "--")).serving()
+    service = start(pools, prefix=("prlimit", "--nofile=150:150", "--")).serving()
     until(lambda: any("too many open files" in (row["problem"] or "") for row in service.pool("many")["workers"]))
     (tmp_path / "go").touch()
     with polled(service, "/livez"):
