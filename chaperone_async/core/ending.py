@@ -143,7 +143,8 @@ def die(rules: Rules, slot: Slot, life: Life, doom: Doom | None, end: Exit, at: 
     told = Announce(kind, at, life.ref, life.worker_id, pid, reason, detail, death=death)
     ending = Ending(reason, uptime, crashed, doom is not None and not doom.fault, at)
     history, verdict = decide(policy, slot.history, ending, unit(life.ref, rules.salt))
-    slot = replace(slot, history=history, last_error=detail if crashed else "")
+    error = detail if crashed else ""
+    slot = Slot(slot.index, slot.state, history, slot.hold, slot.restarts, slot.last_id, error)
     news: tuple[Action, ...] = (told,)
     if crashed and history.looping:
         news = (told, Announce("slot.crash_loop", at, life.ref, life.worker_id, reason=reason, detail=detail))

@@ -32,7 +32,11 @@ def spawn(_rules: Rules, slot: Slot, _state: State, begin: Begin) -> Move:
 
 def spawned(rules: Rules, slot: Slot, state: Spawning, event: Spawned) -> Move:
     recycle_at = recycle.recycle_at(rules.spec.recycle, event.ref, rules.salt, event.at)
-    life = replace(state.life, pid=event.pid, spawned_at=event.at, recycle_at=recycle_at)
+    asked = state.life
+    life = Life(
+        asked.ref, asked.worker_id, asked.asked_at, event.pid, event.at, None, asked.told_ready, due=asked.due,
+        recycle_at=recycle_at,
+    )  # fmt: skip
     told = tell("worker.started", life, event.at)
     if state.doom is not None:
         return after(told, end_gracefully(rules, slot, life, state.doom, event.at))
@@ -52,11 +56,9 @@ def _perhaps_ready(rules: Rules, slot: Slot, state: Starting, at: float) -> Move
     """Starting ends when the worker has said so or has lived for start_seconds, and its active checks have passed."""
     policy, life = rules.spec.health, state.life
     alive = at >= life.spawned_at + rules.spec.restart.start_seconds
-    if alive and state.alive_at != inf:
-        slot = with_state(slot, replace(state, alive_at=inf))
     up = life.told_ready or (policy.ready == "alive" and alive)
     if not up or (policy.probed and not life.probed):
-        return slot, ()
+        return with_state(slot, replace(state, alive_at=inf)) if alive and state.alive_at != inf else slot, ()
     proven_at = life.spawned_at + rules.spec.restart.crash_loop.early if slot.history.looping else inf
     life = replace(life, ready_at=at)
     return with_state(slot, Running(life, proven_at)), (tell("worker.ready", life, at),)

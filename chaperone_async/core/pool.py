@@ -45,6 +45,13 @@ class Pool:
     ready: bool = False
     stopped: bool = False  # the end of a stop has been announced
 
+    def with_slots(self, slots: Slots[Slot], next_generation: int) -> "Pool":
+        """What `dataclasses.replace` does, in a third of the time: each event changes these two."""
+        return Pool(
+            self.spec, self.salt, self.desired, slots, next_generation, self.surge, self.rolling, self.breaker,
+            self.hold, self.shutting, self.kill_by, self.fatal, self.started, self.ready, self.stopped,
+        )  # fmt: skip
+
     @property
     def name(self) -> str:
         return self.spec.name

@@ -31,14 +31,15 @@ class Turn:
         before = slots[index]
         after, actions = transition(self.rules, before, event)
         if after is not before:
-            self.pool = replace(self.pool, slots=slots.put(index, after))
-        self.actions.extend(actions)
+            self.pool = self.pool.with_slots(slots.put(index, after), self.pool.next_generation)
+        self.actions += actions
 
     def begin(self, index: int) -> None:
-        generation = self.pool.next_generation
-        ref = WorkerRef(self.pool.name, index, generation)
-        self.pool = replace(self.pool, next_generation=generation + 1)
-        self.apply(index, Begin(ref, worker_id(ref, self.pool.salt), self.at))
+        pool = self.pool
+        ref = WorkerRef(pool.spec.name, index, pool.next_generation)
+        after, actions = transition(self.rules, pool.slots[index], Begin(ref, worker_id(ref, pool.salt), self.at))
+        self.pool = pool.with_slots(pool.slots.put(index, after), pool.next_generation + 1)
+        self.actions += actions
 
     def tell(self, kind: str, detail: str = "", by: str | None = None) -> None:
         self.actions.append(Announce(kind, self.at, detail=detail, by=by))

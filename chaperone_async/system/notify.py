@@ -149,7 +149,7 @@ class NotifySockets:
             path.unlink(missing_ok=True)
             raise
         slot = _Slot(listener, path, owner)
-        asyncio.get_running_loop().add_reader(listener, self._read, slot)
+        asyncio.get_running_loop().add_reader(listener.fileno(), self._read, slot)
         return slot
 
     def _home(self) -> Path:
