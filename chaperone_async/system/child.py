@@ -28,7 +28,6 @@ from chaperone_async.system.kin import become_subreaper, children_are_listed, se
 from chaperone_async.system.launch import (
     Portions,
     find_argv,
-    make_room,
     prepare_signals,
     set_nice,
     start_process,
@@ -40,6 +39,9 @@ from chaperone_async.system.reaper import Reaper
 from chaperone_async.system.reserve import keep_reserve
 from chaperone_async.system.sweep import Family, Life, Sweeper
 
+ENDS_PER_TURN = (
+    16  # deaths of the same moment, each with what follows from it, that may hold up the event loop together
+)
 REAP_INTERVAL = 1.0  # seconds between two looks for strangers' zombies and for OOM kills
 
 
@@ -111,6 +113,7 @@ class OsProcesses:
         self._outputs = outputs
         self._sockets = sockets
         self._starts = Portions()
+        self._ends = Portions(ENDS_PER_TURN)
         self._janitor = JanitorLink(self.token, self.family)
         self._sweeper = Sweeper(self.family, subreaper=False)
         self._oom = OomLedger(None)
@@ -143,7 +146,6 @@ class OsProcesses:
 
     async def spawn(self, ref: WorkerRef, worker_id: str, spec: PoolSpec) -> OsChild:
         await self._starts.turn()
-        make_room(len(self._lives) + 1)
         try:
             with anyio.CancelScope(shield=True), self.family.spawning():
                 child, errand = await self._start(ref, worker_id, spec)
@@ -194,6 +196,7 @@ class OsProcesses:
     async def sweep(self, life: Life) -> None:
         """After the main process was reaped: end what it left."""
         await self._sweeper.clear(life)
+        await self._ends.turn()
 
     def conclude(self, life: Life, returncode: int) -> ExitStatus:
         """Nothing of this life is left: take it off every list."""

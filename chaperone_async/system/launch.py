@@ -2,13 +2,12 @@
 
 import asyncio
 import os
-import resource
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from chaperone_async.core.expand import expand
@@ -17,8 +16,6 @@ from chaperone_async.system.diagnosis import explain
 from chaperone_async.system.environment import Identity
 from chaperone_async.system.ports import SpawnError
 
-FILES_AT_REST = 100
-FILES_PER_LIFE = 8
 _PYTHON_IGNORES = frozenset({signal.SIGPIPE, signal.SIGXFSZ})  # and subprocess restores in the child
 
 
@@ -75,8 +72,8 @@ _mask = EmptyMask()
 
 
 class Portions:
-    """A few starts per turn of the event loop: each blocks it until the new program runs, and what else there is to
-    do, such as to answer a probe, must not wait for hundreds of them."""
+    """A few starts, or ends, per turn of the event loop. A start blocks it until the new program runs, an end has its
+    consequences; what else there is to do, such as to answer a probe, must not wait for hundreds of them."""
 
     def __init__(self, size: int = 8) -> None:
         self._size = self._left = size
@@ -120,20 +117,6 @@ def use_pidfds() -> bool:
             pidfds.attach_loop(asyncio.get_running_loop())
             policy.set_child_watcher(pidfds)
     return True
-
-
-def make_room(lives: int) -> None:
-    """Raise our own limit of open files when it leaves too little for so many workers. One that is enough is left
-    alone, because workers inherit it; and at the hard limit starts fail, which tells."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = FILES_AT_REST + FILES_PER_LIFE * lives
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
-    wanted = max(2 * soft, needed)
-    with suppress(ValueError, OSError):  # some systems allow less than their hard limit
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
-        )
 
 
 def find_argv(command: tuple[str, ...], words: Mapping[str, str]) -> list[str]:
