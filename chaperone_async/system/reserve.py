@@ -1,7 +1,9 @@
-"""The last descriptors are the supervisor's own: it needs them to answer probes, to look at its workers, to import."""
+"""Descriptors: our limit grows with the workers, and the last ones are the supervisor's own: it needs them to answer
+probes, to look at its workers, to import."""
 
 import os
 import resource
+from contextlib import suppress
 
 from chaperone_async.system.ports import SpawnError
 
@@ -10,9 +12,23 @@ RESERVE = 32
 
 
 def keep_reserve() -> None:
-    """Before anything is opened for a worker. Raises SpawnError when only the reserve is left, OSError when nothing."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit != resource.RLIM_INFINITY and _lowest_free() >= limit - min(RESERVE, limit // 4):
+    """Before anything is opened for a worker. Raises SpawnError when only the reserve is left, OSError when nothing.
+
+    The soft limit is doubled, up to the hard one, when half of it is in use. One that is enough is left alone, because
+    workers inherit it, and programs that use select() rely on a low one.
+    """
+    limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return
+    used = _lowest_free()
+    while used > limit // 2 and (limit < hard or hard == resource.RLIM_INFINITY):
+        raised = 2 * limit if hard == resource.RLIM_INFINITY else min(2 * limit, hard)
+        with suppress(ValueError, OSError):  # some systems allow less than their hard limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+        if resource.getrlimit(resource.RLIMIT_NOFILE)[0] == limit:
+            break
+        limit = raised
+    if used >= limit - min(RESERVE, limit // 4):
         few = f"of {limit} descriptors the last are the supervisor's; raise its limit (ulimit -n, LimitNOFILE=)"
         raise SpawnError(f"cannot start another worker: too many open files: {few}")
 
