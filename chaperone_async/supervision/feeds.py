@@ -44,16 +44,20 @@ class HealthFeed:
     def _tick(self) -> None:
         runner = self._runner
         now = anyio.current_time()
-        slots = [slot for slot in runner.pool.slots if slot.live and slot.life is not None and slot.life.pid]
-        usage = runner.sampler.sample((slot.life.ref, slot.life.pid) for slot in slots if slot.life is not None)
+        slots = [slot for slot in runner.pool.slots if slot.live]
+        lives = [life for slot in slots if (life := slot.life) is not None and life.pid]
+        usage = runner.sampler.sample([(life.ref, life.pid) for life in lives])
         runner.readings = Readings(now, usage)
         results: list[CheckResult] = []
+        recycle = runner.pool.spec.recycle
+        limited = recycle.max_memory or recycle.max_jobs
         for slot in slots:
             if isinstance(slot.state, Starting | Running):
                 life = slot.state.life
                 seen, said = usage.get(life.ref), runner.telemetry.telemetry(life.ref)
                 results.extend(self._judge(life, seen, said, now))
-                self._recycle(life, seen, said, now)
+                if limited:
+                    self._recycle(life, seen, said, now)
         if results:
             runner.submit(HealthReported(tuple(results), now))
 

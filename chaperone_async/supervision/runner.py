@@ -155,8 +155,8 @@ class PoolRunner:
 
     def jobs_processed(self) -> int:
         """By all workers of the pool so far, dead and living."""
-        lives = (slot.life for slot in self.pool.slots if slot.live)
-        return self._jobs_of_the_dead + sum(self.telemetry.telemetry(life.ref).jobs_done for life in lives if life)
+        lives = [life for slot in self.pool.slots if slot.live and (life := slot.life) is not None]
+        return self._jobs_of_the_dead + sum([self.telemetry.telemetry(life.ref).jobs_done for life in lives])
 
     # The loop
 
