@@ -1,5 +1,6 @@
 """The composition root: configuration → adapters → supervisor → HTTP server; signals → requests."""
 
+import gc
 import os
 import signal
 import sys
@@ -148,8 +149,16 @@ class _Ending:
 async def serve(settings: Settings, pools: Pools, listeners: Sequence[Listener]) -> int:
     """Signals are heard from before the first worker's start until after the last one's end."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    _collect_garbage_seldom()
     with anyio.open_signal_receiver(*HEARD) as signals:
         return await _serve(settings, pools, listeners, signals)
+
+
+def _collect_garbage_seldom() -> None:
+    """The records are trees of frozen values, which reference counts free: looking for cycles among them finds nothing,
+    and took a sixth of the time that a mass crash costs."""
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 async def serve_to_the_end(settings: Settings, pools: Pools, listeners: Sequence[Listener]) -> int:

@@ -73,7 +73,7 @@ class Views:
             "ready": pool.ready,
             "worker_count": pool.spec.workers,
             "desired": pool.desired,
-            "running": pool.live,
+            "running": sum(slot.life.pid > 0 for slot in pool.slots if slot.live and slot.life is not None),
             "ready_workers": pool.ready_count,
             "min_ready": pool.least_ready,
             "essential": pool.spec.essential,

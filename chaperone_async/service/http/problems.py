@@ -15,7 +15,7 @@ FAILED = "the request could not be answered because of an error in the superviso
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Refused(Exception):  # noqa: N818  an answer, not an error of ours
+class Refused(Exception):
     """Raised by handlers: the request is answered with this status, and `detail` says why and what would be valid."""
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
