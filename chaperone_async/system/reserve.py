@@ -20,17 +20,30 @@ def keep_reserve() -> None:
     limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return
-    used = _lowest_free()
-    while used > limit // 2 and (limit < hard or hard == resource.RLIM_INFINITY):
+    while _half_is_used(limit) and (limit < hard or hard == resource.RLIM_INFINITY):
         raised = 2 * limit if hard == resource.RLIM_INFINITY else min(2 * limit, hard)
         with suppress(ValueError, OSError):  # some systems allow less than their hard limit
             resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
         if resource.getrlimit(resource.RLIMIT_NOFILE)[0] == limit:
             break
         limit = raised
-    if used >= limit - min(RESERVE, limit // 4):
+    if _lowest_free() >= limit - min(RESERVE, limit // 4):
         few = f"of {limit} descriptors the last are the supervisor's; raise its limit (ulimit -n, LimitNOFILE=)"
         raise SpawnError(f"cannot start another worker: too many open files: {few}")
+
+
+def _half_is_used(limit: int) -> bool:
+    """Counting them would cost more than a start. They are given out from the lowest on, so it tells that some of the
+    upper half are open."""
+    return any(_is_open(number) for number in range(limit // 2, limit, max(1, limit // 8)))
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def _lowest_free() -> int:
