@@ -1,6 +1,10 @@
-"""For all tests: a run started in the background (`&`, nohup) or by some CI ignores signals that tests send."""
+"""For all tests: what differs between machines and must not matter. A run started in the background ignores signals
+that tests send; some environments make every Python write unbuffered."""
 
+import os
 import signal
+
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
     if signal.getsignal(_number) is signal.SIG_IGN:

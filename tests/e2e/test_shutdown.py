@@ -209,9 +209,8 @@ def test_a_killed_supervisor_takes_its_workers_and_their_kin_with_it(
 
     assert service.wait() == -signal.SIGKILL
     deadline = time.monotonic() + 5
-    while service.left():
+    while service.left() or any(map(alive, pids)):  # one that is just ending has no environment to be found by
         assert time.monotonic() < deadline, service.left()
-    assert not any(map(alive, pids))
 
 
 def test_a_grace_shorter_than_a_stop_is_refused_before_anything_starts(launch: Launch, script: Script) -> None:

@@ -8,7 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -37,7 +37,7 @@ class Scripted:
 
     def __init__(self, script: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(script)],
+            [sys.executable, "-u", "-c", textwrap.dedent(script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -104,11 +104,20 @@ def clock() -> Clock:
 
 @pytest.fixture
 def sampler(clock: Clock) -> Iterator[ProcSampler]:
-    before = len(os.listdir("/proc/self/fd"))
     sampler = ProcSampler(clock)
     yield sampler
     sampler.close()
-    assert len(os.listdir("/proc/self/fd")) <= before, "a descriptor was left open"
+    assert not descriptors_of_others(), "a descriptor was left open"
+
+
+def descriptors_of_others() -> list[str]:
+    """What this process has open of other processes' entries in /proc."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the one that listed them
+            found.append(os.readlink(f"/proc/self/fd/{number}"))
+    own = f"/proc/{os.getpid()}/"
+    return [path for path in found if path.startswith("/proc/") and not path.startswith(own)]
 
 
 def one(sampler: ProcSampler | PsutilSampler, clock: Clock, pid: int, after: float = 1.0) -> Usage:
