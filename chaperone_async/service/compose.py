@@ -76,6 +76,7 @@ async def compose(
             world = World(processes, sampler, sockets, clock.at, _callback_threads)
             yield Composed(Supervisor(world, journal, secrets.randbits(48)), world, processes, tell)
     finally:
+        sampler.close()
         sockets.close()
         outputs.close()
         writer.close(LAST_WORDS)

@@ -130,6 +130,9 @@ class UsageSampler(Protocol):
     def sample(self, workers: Iterable[tuple[WorkerRef, int]]) -> Mapping[WorkerRef, Usage]:
         """One pass over all given (ref, pid): a worker that is gone is left out. Never blocks for long."""
 
+    def close(self) -> None:
+        """Let go of what it keeps open."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

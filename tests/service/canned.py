@@ -85,6 +85,8 @@ class Said:
 
 
 class NoSampler:
+    def close(self) -> None: ...
+
     def sample(self, workers: Iterable[tuple[WorkerRef, int]]) -> Mapping[WorkerRef, Usage]:
         return {}
 

@@ -130,6 +130,9 @@ class FakeWorld:
 
     # UsageSampler
 
+    def close(self) -> None:
+        """It keeps nothing open."""
+
     def sample(self, workers: Iterable[tuple[WorkerRef, int]]) -> Mapping[WorkerRef, Usage]:
         return {ref: self.usage.get(ref, Usage(memory=10 * MB)) for ref, _ in workers if ref in self.alive}
 

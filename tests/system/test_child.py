@@ -135,7 +135,7 @@ def tell(name):
 if os.fork() == 0: tell("grouped")
 elif os.fork() == 0: os.setpgid(0, 0); tell("apart")
 else: tell("main")
-while True: time.sleep(1000)
+while True: time.sleep(0.01)  # short: a signal just before a long one would wait for its end
 """
     spec = PoolSpec(name="pool", command=("python3", "-c", script), launch=Launch(directory=str(tmp_path)))
 
