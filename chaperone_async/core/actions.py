@@ -57,7 +57,7 @@ class Consult:
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """An entry for the journal. `kind` is one of `entries.KINDS`."""
+    """An entry for the journal. Every `kind` there is has its sentence in service/sentences.py."""
 
     kind: str
     at: float

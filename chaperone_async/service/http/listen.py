@@ -107,6 +107,7 @@ def _resolve(address: str, host: str, port: int) -> list[tuple[socket.AddressFam
         why = f"{host!r} cannot be resolved ({error})"
         help_ = "use an address of this machine such as 127.0.0.1, or 0.0.0.0 for all"
         raise ListenError(f"cannot listen on {address}: {why}; {help_}") from error
+    # typeshed also knows addresses of systems without IPv6, which are of another shape
     return list(dict.fromkeys((family, place) for family, _, _, _, place in found))  # type: ignore[misc]
 
 

@@ -109,7 +109,7 @@ def _refusal(name: str, why: str) -> ConfigError:
 
 
 def _is_async(check: Check) -> bool:
-    return inspect.iscoroutinefunction(check) or inspect.iscoroutinefunction(getattr(check, "__call__", None))  # noqa: B004
+    return inspect.iscoroutinefunction(check) or inspect.iscoroutinefunction(getattr(check, "__call__", None))  # noqa: B004  looked at, not called
 
 
 def _name(check: Check) -> str:
