@@ -104,6 +104,17 @@ class LogPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """What a worker is to do with a job, as far as its command line can be told. None: not said; times in seconds."""
+
+    timeout: float | None = None
+    tries: int | None = None
+    backoff: tuple[float, ...] | None = None
+    sleep: float | None = None
+    max_exceptions: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Callbacks:
     """Which user functions wait for a say; the functions themselves live in the shell."""
 
@@ -120,6 +131,7 @@ class PoolSpec:
     workers: int = 1  # the configured count; what the pool starts with
     max_workers: int | None = None  # with autoscaling: `workers` is the least
     min_ready: int | None = None  # None: 1, or 0 where workers is 0
+    max_surge: int = 1  # workers replaced at a time, each only when its replacement is ready; 0: one, without an extra
     essential: bool = True
     on_fatal: OnFatal = "unready"
     launch: Launch = field(default_factory=Launch)
@@ -128,6 +140,7 @@ class PoolSpec:
     recycle: RecyclePolicy = field(default_factory=RecyclePolicy)
     stop: StopPolicy = field(default_factory=StopPolicy)
     pause: PauseMode = "auto"
+    job: JobOptions = field(default_factory=JobOptions)
     logs: LogPolicy = field(default_factory=LogPolicy)
     callbacks: Callbacks = field(default_factory=Callbacks)
     crash_records: int = 50  # deaths remembered
