@@ -1,31 +1,47 @@
-"""The application: every noun's routes, behind credentials, with problems for answers where something is wrong."""
+"""The application: the table's routes, behind permission, with problems for answers where something is wrong."""
+
+from collections.abc import Sequence
 
 from aiohttp import web
 
-from chaperone_async.service.http import crashes, pools, probes, status, workers
 from chaperone_async.service.http.access import Access
 from chaperone_async.service.http.answers import FACE
 from chaperone_async.service.http.auth import require_credentials
 from chaperone_async.service.http.connection import mark_busy
 from chaperone_async.service.http.face import Face
+from chaperone_async.service.http.inputs import BODY_TIME, BODY_TIMES, refuse_undeclared
 from chaperone_async.service.http.problems import MOST_BODY, answer_problems
+from chaperone_async.service.http.route import Handler, Route
+from chaperone_async.service.http.table import TABLE
 
 BODY_LIMIT = 1 << 20
-NOUNS = (status, pools, workers, crashes)
 
 
-def make_app(face: Face) -> web.Application:
+def make_app(face: Face, routes: Sequence[Route] = TABLE) -> web.Application:
     """Raises ConfigError for a password hash that cannot be read."""
-    open_routes = probes.routes()
-    guard = require_credentials(Access(face.token, face.users), frozenset(route.handler for route in open_routes))
+    bound = {_bind(route): route for route in routes}
+    guard = require_credentials(Access(face.token, face.users), bound)
     app = web.Application(middlewares=[mark_busy, answer_problems, guard], client_max_size=BODY_LIMIT)
     app[FACE] = face
     app[MOST_BODY] = BODY_LIMIT
-    app.add_routes(open_routes)
-    for noun in NOUNS:
-        app.add_routes(noun.routes())
+    app[BODY_TIMES] = BODY_TIME
+    for handler, route in bound.items():
+        if route.method == "GET":
+            app.router.add_get(route.path, handler)  # and HEAD
+        else:
+            app.router.add_route(route.method, route.path, handler)
     app.on_response_prepare.append(_add_headers)
     return app
+
+
+def _bind(route: Route) -> Handler:
+    """A handler of its own for each route: it tells which route a request has come to."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        refuse_undeclared(request, route)
+        return await route.handler(request)
+
+    return handle
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
-from chaperone_async.service.http.problems import FAILED, LOG, Handler, problem
+from chaperone_async.service.http.problems import FAILED, LOG, problem
+from chaperone_async.service.http.route import Handler
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,42 @@
 """Every death that is remembered, newest first."""
 
-from aiohttp import web
+from typing import Annotated
 
-from chaperone_async.service.http.answers import FACE, count_in_query, json_response
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from chaperone_async.service import wire
+from chaperone_async.service.http.answers import FACE, MOST, json_response
+from chaperone_async.service.http.inputs import read_query
+from chaperone_async.service.http.route import Route
+
+
+class CrashesQuery(Struct, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=MOST, description="at most so many, the newest")] = 100
 
 
 async def list_all(request: web.Request) -> web.Response:
-    face = request.app[FACE]
+    face, limit = request.app[FACE], read_query(request, CrashesQuery).limit
     journal = face.supervisor.journal
     records = [record for name in face.supervisor.names for record in journal.crashes(name)]
     records.sort(key=lambda record: record.id, reverse=True)
-    return json_response(face.views.crashes(records[: count_in_query(request, "limit")]))
+    return json_response(face.views.crashes(records[:limit]))
 
 
 async def list_of_pool(request: web.Request) -> web.Response:
-    face = request.app[FACE]
+    face, limit = request.app[FACE], read_query(request, CrashesQuery).limit
     name = face.supervisor.runner(request.match_info["pool"]).pool.name
     records = face.supervisor.journal.crashes(name)
-    return json_response(face.views.crashes(records[: count_in_query(request, "limit")]))
+    return json_response(face.views.crashes(records[:limit]))
 
 
-def routes() -> list[web.RouteDef]:
-    return [web.get("/api/v1/crashes", list_all), web.get("/api/v1/pools/{pool}/crashes", list_of_pool)]
+ROUTES = (
+    Route(
+        method="GET", path="/api/v1/crashes", handler=list_all, access="read",
+        summary="How workers of all pools ended", query=CrashesQuery, answers={200: wire.CrashesDocument},
+    ),
+    Route(
+        method="GET", path="/api/v1/pools/{pool}/crashes", handler=list_of_pool, access="read",
+        summary="How workers of one pool ended", query=CrashesQuery, answers={200: wire.CrashesDocument},
+    ),
+)  # fmt: skip

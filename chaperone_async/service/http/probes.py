@@ -2,15 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated
 
 from aiohttp import web
+from msgspec import Meta, Struct
 
 from chaperone_async.core import probes
 from chaperone_async.core.pool import Pool
 from chaperone_async.core.probes import Check, Supervised
 from chaperone_async.errors import UnknownPool
+from chaperone_async.service import wire
 from chaperone_async.service.http.answers import FACE, json_response, wants_json
+from chaperone_async.service.http.route import Route
+
+
+class ProbeQuery(Struct, frozen=True):
+    verbose: Annotated[str, Meta(description="given, with whatever value: a line for each check")] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +25,7 @@ class Probe:
     """`summary`: a line for each pool follows, whatever the verdict."""
 
     name: str
+    question: str
     look: Callable[[Supervised], Sequence[Check]]
     summary: bool = False
 
@@ -37,14 +45,12 @@ class Probe:
             lines += [_line(pool) for pool in seen.pools]
         return web.Response(text="\n".join(lines), status=status)
 
-    def _document(self, checks: Sequence[Check], passed: bool, seen: Supervised) -> dict[str, Any]:  # noqa: FBT001  data
-        document: dict[str, Any] = {
+    def _document(self, checks: Sequence[Check], passed: bool, seen: Supervised) -> wire.ProbeDocument:  # noqa: FBT001  data
+        document: wire.ProbeDocument = {
             "status": "ok" if passed else "failed",
             "checks": [{"name": check.name, "ok": check.ok, "reason": check.reason or None} for check in checks],
         }
-        if self.summary:
-            document["pools"] = [_summary(pool) for pool in seen.pools]
-        return document
+        return _with_pools(document, seen) if self.summary else document
 
     def _verbose(self, checks: Sequence[Check], passed: bool) -> list[str]:  # noqa: FBT001  data
         return [*map(_verdict, checks), f"{self.name} check {'passed' if passed else 'failed'}"]
@@ -71,7 +77,11 @@ def _line(pool: Pool) -> str:
     return f"{pool.name} {pool.state}: {pool.ready_count} of {pool.desired} ready"
 
 
-def _summary(pool: Pool) -> dict[str, Any]:
+def _with_pools(document: wire.ProbeDocument, seen: Supervised) -> wire.HealthDocument:
+    return {**document, "pools": [_summary(pool) for pool in seen.pools]}
+
+
+def _summary(pool: Pool) -> wire.ProbedPool:
     return {
         "name": pool.name,
         "state": pool.state,
@@ -82,16 +92,19 @@ def _summary(pool: Pool) -> dict[str, Any]:
 
 
 PROBES = (
-    Probe("livez", probes.livez),
-    Probe("readyz", probes.readyz),
-    Probe("startupz", probes.startupz),
-    Probe("healthz", probes.livez, summary=True),
+    Probe("livez", "Is the supervisor alive?", probes.livez),
+    Probe("readyz", "Are all pools ready?", probes.readyz),
+    Probe("startupz", "Has every pool once been at its minimum?", probes.startupz),
+    Probe("healthz", "Is the supervisor alive, and how are its pools?", probes.livez, summary=True),
 )
 
 
-def routes() -> list[web.RouteDef]:
-    return [
-        web.get(path, probe.answer)
-        for probe in PROBES
-        for path in (f"/{probe.name}", f"/{probe.name}/{{pool}}")
-    ]  # fmt: skip
+def _route(probe: Probe, path: str) -> Route:
+    shapes = ("text/plain", wire.HealthDocument if probe.summary else wire.ProbeDocument)
+    return Route(
+        method="GET", path=path, handler=probe.answer, access="open",
+        summary=probe.question, query=ProbeQuery, answers={200: shapes, 503: shapes},
+    )  # fmt: skip
+
+
+ROUTES = tuple(_route(probe, path) for probe in PROBES for path in (f"/{probe.name}", f"/{probe.name}/{{pool}}"))

@@ -1,18 +1,17 @@
 """Refusals and failures as `application/problem+json` (RFC 9457)."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import orjson
 from aiohttp import web
 
 from chaperone_async.errors import UnknownPool
+from chaperone_async.service.http.route import Handler
 
 LOG = logging.getLogger("chaperone")
 FAILED = "the request could not be answered because of an error in the supervisor; its log says which"
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Refused(Exception):

@@ -2,7 +2,9 @@
 
 from aiohttp import web
 
+from chaperone_async.service import wire
 from chaperone_async.service.http.answers import FACE, json_response
+from chaperone_async.service.http.route import Route
 
 
 async def show_status(request: web.Request) -> web.Response:
@@ -15,5 +17,13 @@ async def show_stats(request: web.Request) -> web.Response:
     return json_response(face.views.stats(face.supervisor.snapshot()))
 
 
-def routes() -> list[web.RouteDef]:
-    return [web.get("/api/v1/status", show_status), web.get("/api/v1/stats", show_stats)]
+ROUTES = (
+    Route(
+        method="GET", path="/api/v1/status", handler=show_status, access="read",
+        summary="The supervisor, and its pools in short", answers={200: wire.StatusDocument},
+    ),
+    Route(
+        method="GET", path="/api/v1/stats", handler=show_stats, access="read",
+        summary="Sums over all pools", answers={200: wire.StatsDocument},
+    ),
+)  # fmt: skip

@@ -1,22 +1,33 @@
 """Single workers, and what they wrote."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from aiohttp import web
 from anyio import current_time
+from msgspec import Meta, Struct
 
 from chaperone_async.core.states import Slot
-from chaperone_async.service.http.answers import FACE, count_in_query, find_pool, json_response, wants_json
+from chaperone_async.service import wire
+from chaperone_async.service.http.answers import FACE, MOST, find_pool, json_response, wants_json
+from chaperone_async.service.http.inputs import read_query
 from chaperone_async.service.http.problems import Refused
+from chaperone_async.service.http.route import Route
 from chaperone_async.supervision.supervisor import PoolView, Supervisor
 
-LOG_LINES = 100
+
+class WorkersQuery(Struct, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=MOST, description="at most so many workers")] = MOST
+
+
+class LogsQuery(Struct, frozen=True):
+    lines: Annotated[int, Meta(ge=1, le=MOST, description="at most so many, the last")] = 100
 
 
 async def list_workers(request: web.Request) -> web.Response:
-    face = request.app[FACE]
+    face, limit = request.app[FACE], read_query(request, WorkersQuery).limit
     rows = face.views.workers(find_pool(request), current_time())
-    return json_response({"workers": rows[: count_in_query(request, "limit")]})
+    return json_response({"workers": rows[:limit]})
 
 
 async def show_worker(request: web.Request) -> web.Response:
@@ -30,7 +41,7 @@ async def show_worker(request: web.Request) -> web.Response:
 
 async def show_logs(request: web.Request) -> web.Response:
     """The last lines, oldest first; of a dead worker too, as long as its death is remembered."""
-    lines = _written(request, count_in_query(request, "lines") or LOG_LINES)
+    lines = _written(request, read_query(request, LogsQuery).lines)
     if wants_json(request):
         return json_response({"lines": list(lines)})
     return web.Response(text="".join(f"{line}\n" for line in lines))
@@ -65,10 +76,20 @@ def _unknown(request: web.Request) -> Refused:
     return Refused(404, f"there is no worker {worker_id!r} in pool {pool!r}; see /api/v1/pools/{pool}/workers")
 
 
-def routes() -> list[web.RouteDef]:
-    here = "/api/v1/pools/{pool}/workers"
-    return [
-        web.get(here, list_workers),
-        web.get(f"{here}/{{id}}", show_worker),
-        web.get(f"{here}/{{id}}/logs", show_logs),
-    ]
+HERE = "/api/v1/pools/{pool}/workers"
+ROUTES = (
+    Route(
+        method="GET", path=HERE, handler=list_workers, access="read",
+        summary="The workers of one pool, the lowest slot first", query=WorkersQuery,
+        answers={200: wire.WorkersDocument},
+    ),
+    Route(
+        method="GET", path=f"{HERE}/{{id}}", handler=show_worker, access="read",
+        summary="One worker", answers={200: wire.WorkerDocument},
+    ),
+    Route(
+        method="GET", path=f"{HERE}/{{id}}/logs", handler=show_logs, access="read",
+        summary="The last lines that a worker wrote, oldest first", query=LogsQuery,
+        answers={200: ("text/plain", wire.LinesDocument)},
+    ),
+)  # fmt: skip

@@ -1,0 +1,164 @@
+"""The documents of the API, as types: what `views` builds, mypy checks, and openapi.json describes.
+
+Memory in MB (10^6 bytes), durations in seconds, times RFC 3339 UTC.
+"""
+
+from typing import Annotated, Literal, TypedDict
+
+from msgspec import Meta
+
+from chaperone_async.core.pool import PoolState
+from chaperone_async.core.status import Activity, Status
+
+Time = Annotated[str, Meta(description="RFC 3339, UTC", extra_json_schema={"format": "date-time"})]
+Seconds = Annotated[float, Meta(description="seconds")]
+Megabytes = Annotated[float, Meta(description="MB (10^6 bytes), of the whole process tree")]
+
+
+class ProblemDocument(TypedDict):
+    """What is wrong with a request, or why it failed (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+
+
+class WorkerDocument(TypedDict):
+    """A slot of a pool, and the worker in it."""
+
+    id: Annotated[str | None, Meta(description="of the worker in the slot, or the last one there; null: none yet")]
+    slot: int
+    pid: Annotated[int | None, Meta(description="null: no process")]
+    queue: Annotated[str, Meta(description="all queues of the pool, by priority, separated by commas")]
+    status: Status
+    activity: Annotated[Activity, Meta(description="unknown: the worker sends no telemetry")]
+    started_at: Time | None
+    last_health_check: Time | None
+    uptime: Seconds
+    memory_usage: Megabytes
+    cpu_percent: Annotated[float, Meta(description="of one core, of the whole process tree")]
+    jobs_processed: int
+    current_job: str | None
+    restarts: int
+    problem: Annotated[str | None, Meta(description="what fails, or why there is no process")]
+    message: Annotated[str | None, Meta(description="what the worker said last with STATUS=")]
+
+
+class WorkersDocument(TypedDict):
+    workers: list[WorkerDocument]
+
+
+class PoolSummary(TypedDict):
+    """A pool without its workers."""
+
+    name: str
+    queue: list[str]
+    state: PoolState
+    ready: bool
+    worker_count: Annotated[int, Meta(description="as configured")]
+    desired: int
+    running: Annotated[int, Meta(description="processes at this moment")]
+    ready_workers: int
+    min_ready: int
+    essential: bool
+    reason: Annotated[str | None, Meta(description="why it is not as it should be")]
+    held_by: Annotated[str | None, Meta(description="who paused or stopped it")]
+    held_since: Time | None
+    jobs_processed: int
+    restarts: int
+    callback_failures: int
+    last_callback_failure: str | None
+    broken_checks: Annotated[dict[str, str], Meta(description="health checks that cannot be made, and why")]
+
+
+class PoolDocument(PoolSummary):
+    """A pool with its workers, the lowest slot first."""
+
+    workers: list[WorkerDocument]
+
+
+class PoolsDocument(TypedDict):
+    pools: list[PoolDocument]
+
+
+class StatusDocument(TypedDict):
+    """The supervisor, and its pools in short."""
+
+    name: str
+    version: str
+    pid: int
+    state: Literal["running", "draining"]
+    started_at: Time
+    uptime: Seconds
+    drain_ends_in: Annotated[float | None, Meta(description="seconds until what still lives is killed")]
+    pools: list[PoolSummary]
+
+
+class StatsDocument(TypedDict):
+    """Sums over all pools."""
+
+    total_workers: int
+    active_workers: int
+    idle_workers: int
+    failed_workers: int
+    total_jobs_processed: int
+    jobs_per_minute: float
+    average_job_time: Annotated[float | None, Meta(description="seconds; null: no job has ended")]
+    memory_usage: Megabytes
+    cpu_usage: Annotated[float, Meta(description="percent of one core")]
+
+
+class CrashDocument(TypedDict):
+    """The end of one worker, expected or not."""
+
+    id: int
+    worker_id: str
+    slot: int
+    pool: str
+    pid: int | None
+    at: Time
+    reason: Annotated[str, Meta(description="exit, error, signal, oom, unhealthy, memory, max_time, restart, stop, …")]
+    detail: str
+    crashed: Annotated[bool, Meta(description="unexpected: it counts towards back-off")]
+    exit_code: int | None
+    exit_signal: int | None
+    uptime: Seconds
+    peak_memory: Megabytes
+    cpu_seconds: float
+    job: Annotated[str | None, Meta(description="what it was working on")]
+    output: Annotated[list[str], Meta(description="the last lines it wrote")]
+
+
+class CrashesDocument(TypedDict):
+    crashes: Annotated[list[CrashDocument], Meta(description="newest first")]
+
+
+class LinesDocument(TypedDict):
+    lines: Annotated[list[str], Meta(description="oldest first")]
+
+
+class CheckDocument(TypedDict):
+    name: str
+    ok: bool
+    reason: str | None
+
+
+class ProbedPool(TypedDict):
+    name: str
+    state: PoolState
+    ready: bool
+    ready_workers: int
+    desired: int
+
+
+class ProbeDocument(TypedDict):
+    status: Literal["ok", "failed"]
+    checks: list[CheckDocument]
+
+
+class HealthDocument(ProbeDocument):
+    """A probe's verdict with a summary of the pools."""
+
+    pools: list[ProbedPool]
