@@ -76,6 +76,20 @@ class Retire:
 
 
 @dataclass(frozen=True, slots=True)
+class Pardon:
+    """The specification this worker runs is in force again: no need to replace it for another."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """The specification has changed in what needs no new worker: derive anew what was derived from it."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Park:
     """Wait until the breaker lets you go."""
 
@@ -90,7 +104,7 @@ class Try:
     at: float
 
 
-Command = Checked | Begin | Halt | KillNow | Freeze | Release | Retire | Park | Try
+Command = Checked | Begin | Halt | KillNow | Freeze | Release | Retire | Pardon | Adopt | Park | Try
 Move = tuple[Slot, tuple[Action, ...]]
 Cell = Callable[[Rules, Slot, Any, Any], Move]
 

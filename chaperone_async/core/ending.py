@@ -204,6 +204,10 @@ def free(_rules: Rules, slot: Slot, _state: State, event: Release) -> Move:
     return replace(slot, state=Vacant(), hold=None, history=FRESH if event.fresh else slot.history), ()
 
 
+def free_in_time(rules: Rules, slot: Slot, state: State, event: TimePassed) -> Move:
+    return free(rules, slot, state, Release(fresh=False, at=event.at))
+
+
 def unhold(_rules: Rules, slot: Slot, _state: State, event: Release) -> Move:
     return replace(slot, hold=None, history=FRESH if event.fresh else slot.history), ()
 

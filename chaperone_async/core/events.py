@@ -4,8 +4,10 @@ A `WorkerRef` names one incarnation: a generation is never used twice, so a fact
 """
 
 from dataclasses import dataclass
+from math import inf
 
 from chaperone_async.core.reasons import Reason
+from chaperone_async.core.spec import PoolSpec, SignalTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +164,12 @@ class RollRequested:
 
 @dataclass(frozen=True, slots=True)
 class PauseRequested:
+    """`until`: when it ends by itself (monotonic)."""
+
     target: Target
     at: float
     by: str = "operator"
+    until: float = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +184,26 @@ class KillRequested:
     """SIGKILL at once; what follows is decided as after a restart."""
 
     target: Target
+    at: float
+    by: str = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRequested:
+    """Deliver this signal (a name, "SIGHUP") to the workers that live; what they make of it is theirs."""
+
+    target: Target
+    signal: str
+    at: float
+    by: str = "operator"
+    to: SignalTarget = "worker"
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadRequested:
+    """The pool is to be as `spec` says: at once where no worker needs to be replaced for it, else worker by worker."""
+
+    spec: PoolSpec
     at: float
     by: str = "operator"
 
@@ -201,6 +226,8 @@ Request = (
     | PauseRequested
     | ResumeRequested
     | KillRequested
+    | SignalRequested
+    | ReloadRequested
     | ShutdownRequested
 )
 PoolEvent = Fact | HealthReported | TimePassed | Request

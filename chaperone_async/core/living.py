@@ -5,7 +5,20 @@ from math import inf
 
 from chaperone_async.core import health, recycle
 from chaperone_async.core.actions import Consult, Signal, Spawn
-from chaperone_async.core.commands import Begin, Checked, Freeze, Move, Release, Retire, Rules, after, tell, with_state
+from chaperone_async.core.commands import (
+    Adopt,
+    Begin,
+    Checked,
+    Freeze,
+    Move,
+    Pardon,
+    Release,
+    Retire,
+    Rules,
+    after,
+    tell,
+    with_state,
+)
 from chaperone_async.core.ending import Exit, die, end_gracefully
 from chaperone_async.core.events import (
     LimitReached,
@@ -46,10 +59,14 @@ def spawned(rules: Rules, slot: Slot, state: Spawning, event: Spawned) -> Move:
 
 
 def _start(rules: Rules, slot: Slot, life: Life, at: float) -> Move:
-    timeout = rules.spec.health.start_timeout
     alive_at = life.spawned_at + rules.spec.restart.start_seconds
-    starting = Starting(life, alive_at, max(at + timeout, alive_at) if timeout else inf)
+    starting = Starting(life, alive_at, _give_up_at(rules, alive_at, at))
     return _perhaps_ready(rules, with_state(slot, starting), starting, at)
+
+
+def _give_up_at(rules: Rules, alive_at: float, since: float) -> float:
+    timeout = rules.spec.health.start_timeout
+    return max(since + timeout, alive_at) if timeout else inf
 
 
 def _perhaps_ready(rules: Rules, slot: Slot, state: Starting, at: float) -> Move:
@@ -153,6 +170,26 @@ def _due(slot: Slot, state: Spawning | _Served, due: Due, at: float) -> Move:
     return with_state(slot, replace(state, life=life)), (tell("worker.due", life, at, due.reason, due.detail),)
 
 
+def pardon(_rules: Rules, slot: Slot, state: Spawning | _Served, _event: Pardon) -> Move:
+    due = state.life.due
+    if due is None or due.reason is not Reason.RELOAD:
+        return slot, ()
+    return with_state(slot, replace(state, life=replace(state.life, due=None))), ()
+
+
+def adopt(rules: Rules, slot: Slot, state: _Served, _event: Adopt) -> Move:
+    """A limit on its time counts from its start, whenever the limit was set."""
+    life = state.life
+    life = replace(life, recycle_at=recycle.recycle_at(rules.spec.recycle, life.ref, rules.salt, life.spawned_at))
+    return with_state(slot, replace(state, life=life)), ()
+
+
+def adopt_starting(rules: Rules, slot: Slot, state: Starting, event: Adopt) -> Move:
+    alive_at = state.life.spawned_at + rules.spec.restart.start_seconds
+    give_up_at = max(_give_up_at(rules, alive_at, state.life.spawned_at), event.at)
+    return adopt(rules, slot, replace(state, alive_at=alive_at, give_up_at=give_up_at), event)
+
+
 def time_while_running(rules: Rules, slot: Slot, state: Running, event: TimePassed) -> Move:
     if event.at >= state.proven_at:
         slot = replace(slot, state=replace(state, proven_at=inf), history=FRESH)
@@ -164,6 +201,10 @@ def time_while_running(rules: Rules, slot: Slot, state: Running, event: TimePass
 def freeze(_rules: Rules, slot: Slot, state: Starting | Running, event: Freeze) -> Move:
     frozen = replace(slot, state=Frozen(state.life), hold=event.hold)
     return frozen, (Signal(state.life.ref, "SIGSTOP", "session"), tell("worker.paused", state.life, event.at))
+
+
+def thaw_in_time(rules: Rules, slot: Slot, state: Frozen, event: TimePassed) -> Move:
+    return thaw(rules, slot, state, Release(fresh=False, at=event.at))
 
 
 def thaw(rules: Rules, slot: Slot, state: Frozen, event: Release) -> Move:

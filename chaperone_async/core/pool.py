@@ -22,11 +22,37 @@ class Breaker:
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
-    """`desired` workers live in slots 0..desired-1; while due workers are replaced there is one more, the `surge`.
+class Change:
+    """A new specification on its way through the workers, until all that are wanted run it and are ready. Turns it out
+    bad, `old` is taken back, and `old_desired` with it unless somebody has scaled the pool since.
 
-    `rolling` is the slot whose replacement is awaited before the next one goes. `hold`: the pool is stopped or paused
-    as a whole. `shutting`: the supervisor ends, nothing will be spawned again, and `kill_by` bounds every grace.
+    Generations under `proven` run the old specification, those from `first` on the newest; between them is what an
+    earlier change had begun. `failures`: early deaths of the newest."""
+
+    old: PoolSpec
+    old_desired: int | None
+    proven: int
+    first: int
+    by: str
+    since: float
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """A change that was taken back, and why."""
+
+    why: str
+    by: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """`desired` workers live in slots 0..desired-1; while due workers are replaced there are `surge` more.
+
+    `rolling` are the slots whose replacements are awaited before the next ones go. `hold`: the pool is stopped or
+    paused as a whole. `shutting`: the supervisor ends, nothing is spawned again, and `kill_by` bounds every grace.
     """
 
     spec: PoolSpec
@@ -35,8 +61,10 @@ class Pool:
     slots: Slots[Slot]
     next_generation: int = 1
     surge: int = 0
-    rolling: int | None = None
+    rolling: tuple[int, ...] = ()
     breaker: Breaker | None = None
+    change: Change | None = None
+    undone: Undone | None = None  # the last change, if it was taken back
     hold: Hold | None = None
     shutting: bool = False
     kill_by: float = inf
@@ -49,7 +77,8 @@ class Pool:
         """What `dataclasses.replace` does, in a third of the time: each event changes these two."""
         return Pool(
             self.spec, self.salt, self.desired, slots, next_generation, self.surge, self.rolling, self.breaker,
-            self.hold, self.shutting, self.kill_by, self.fatal, self.started, self.ready, self.stopped,
+            self.change, self.undone, self.hold, self.shutting, self.kill_by, self.fatal, self.started, self.ready,
+            self.stopped,
         )  # fmt: skip
 
     @property
@@ -68,8 +97,8 @@ class Pool:
     @property
     def given_up(self) -> int:
         """Fatal slots, not counting a surge that never got ready: it takes nothing away from the others."""
-        surge = self.slots[self.desired] if len(self.slots) > self.desired else None
-        return self.slots.count(Lane.FATAL) - (surge is not None and isinstance(surge.state, Fatal))
+        extra = (self.slots[index] for index in range(self.desired, len(self.slots)))
+        return self.slots.count(Lane.FATAL) - sum(isinstance(slot.state, Fatal) for slot in extra)
 
     @property
     def least_ready(self) -> int:
@@ -87,7 +116,7 @@ class Pool:
     @property
     def next_deadline(self) -> float:
         """When the pool must be given `TimePassed` at the latest; infinity: only another event can change anything."""
-        return self.slots.due
+        return self.slots.due if self.hold is None else min(self.slots.due, self.hold.until)
 
     @property
     def state(self) -> PoolState:

@@ -4,30 +4,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from chaperone_async.core import events as ev
+from chaperone_async.core.actions import Announce, Signal
 from chaperone_async.core.commands import Freeze, Halt, KillNow, Release, Retire
 from chaperone_async.core.reasons import Reason
+from chaperone_async.core.reloading import reload
 from chaperone_async.core.shutdown import kill_time
+from chaperone_async.core.sizing import scale
 from chaperone_async.core.states import Doom, Due, Fatal, Finished, Hold, Slot
 from chaperone_async.core.turn import Turn
-
-
-def scale(turn: Turn, request: ev.ScaleRequested) -> None:
-    """Slots that are no longer wanted end gracefully, the highest ones first to go."""
-    pool = turn.pool
-    workers = max(0, request.workers)
-    if workers == pool.desired:
-        return
-    turn.tell("pool.scaled", f"from {pool.desired} to {workers} workers", request.by)
-    turn.change(desired=workers)
-    release_surplus(turn, "the pool became smaller", request.by)
-    if turn.pool.rolling is not None and turn.pool.rolling >= workers:
-        turn.change(rolling=None)
-
-
-def release_surplus(turn: Turn, detail: str, by: str | None) -> None:
-    doom = Doom(Reason.SCALED_DOWN, detail, by=by)
-    for index in range(turn.pool.target, len(turn.pool.slots)):
-        turn.apply(index, Halt(doom, None, turn.at))
 
 
 def start(turn: Turn, request: ev.StartRequested) -> None:
@@ -50,7 +34,7 @@ def stop(turn: Turn, request: ev.StopRequested) -> None:
     hold = Hold("stop", request.by, turn.at)
     detail = request.fatal or f"stopped by {request.by}"
     if request.target is None:
-        turn.change(hold=hold, breaker=None, rolling=None, stopped=False)
+        turn.change(hold=hold, breaker=None, rolling=(), stopped=False)
         turn.tell("pool.stopping", detail, request.by)
     if request.fatal is not None:
         turn.change(fatal=request.fatal)
@@ -98,7 +82,7 @@ def pause(turn: Turn, request: ev.PauseRequested) -> None:
     pool = turn.pool
     if pool.hold is not None:
         return
-    hold = Hold("pause", request.by, turn.at)
+    hold = Hold("pause", request.by, turn.at, request.until)
     if request.target is None:
         turn.change(hold=hold)
         turn.tell("pool.paused", f"mode {pool.spec.pause}", request.by)
@@ -107,7 +91,8 @@ def pause(turn: Turn, request: ev.PauseRequested) -> None:
         command = Halt(Doom(Reason.STOP, f"paused by {request.by}", by=request.by), hold, turn.at)
     for index in turn.targets(request.target):
         slot = turn.pool.slots[index]
-        if slot.hold is None and not isinstance(slot.state, Finished | Fatal):
+        repeated = request.target is None and slot.hold is not None and slot.hold.why == "pause"
+        if repeated or (slot.hold is None and not isinstance(slot.state, Finished | Fatal)):
             turn.apply(index, command)
 
 
@@ -120,6 +105,32 @@ def resume(turn: Turn, request: ev.ResumeRequested) -> None:
         hold = turn.pool.slots[index].hold
         if hold is not None and hold.why == "pause":
             turn.apply(index, Release(fresh=False, at=turn.at))
+
+
+def end_pause(turn: Turn) -> None:
+    """The time of a pause is over."""
+    hold = turn.pool.hold
+    if hold is None or hold.until > turn.at:
+        return
+    turn.change(hold=None)
+    turn.tell("pool.resumed", by="the end of its time")
+    for index in turn.targets(None):
+        if turn.pool.slots[index].hold == hold:
+            turn.apply(index, Release(fresh=False, at=turn.at))
+
+
+def send_signal(turn: Turn, request: ev.SignalRequested) -> None:
+    for index in turn.targets(request.target):
+        slot = turn.pool.slots[index]
+        life = slot.life
+        if slot.live and life is not None and life.pid:
+            turn.actions.append(Signal(life.ref, request.signal, request.to))
+            turn.actions.append(
+                Announce(
+                    "worker.signalled", turn.at, life.ref, life.worker_id, life.pid,
+                    detail=request.signal, by=request.by,
+                )
+            )  # fmt: skip
 
 
 def kill(turn: Turn, request: ev.KillRequested) -> None:
@@ -135,7 +146,7 @@ def shut_down(turn: Turn, request: ev.ShutdownRequested) -> None:
     first = not turn.pool.shutting
     hold = Hold("stop", "shutdown", turn.at)
     kill_by = min(turn.pool.kill_by, kill_time(request.deadline, turn.at))
-    turn.change(shutting=True, hold=hold, breaker=None, rolling=None, kill_by=kill_by)
+    turn.change(shutting=True, change=None, hold=hold, breaker=None, rolling=(), kill_by=kill_by)
     if first:
         turn.change(stopped=False)
         turn.tell("pool.stopping", "the supervisor shuts down")
@@ -154,5 +165,7 @@ REQUESTS: dict[type, Callable[[Turn, Any], None]] = {
     ev.PauseRequested: pause,
     ev.ResumeRequested: resume,
     ev.KillRequested: kill,
+    ev.SignalRequested: send_signal,
+    ev.ReloadRequested: reload,
     ev.ShutdownRequested: shut_down,
 }

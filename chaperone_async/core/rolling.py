@@ -1,9 +1,13 @@
-"""Replacing due workers one at a time: first one more worker (the surge), and only when it is ready does a due one go;
-when that one's successor is ready, the next. Ready workers never become fewer than they were."""
+"""Replacing due workers, `max_surge` at a time: first that many more workers (the surge), and only when one of them is
+ready does a due one go; when that one's successor is ready, the next. Ready workers never become fewer than they were.
+
+With `max_surge` 0 there are no extra workers: one goes before its successor comes, while `least_ready` others are left.
+"""
 
 from chaperone_async.core.commands import Halt
+from chaperone_async.core.pool import Pool
 from chaperone_async.core.reasons import Reason
-from chaperone_async.core.requests import release_surplus
+from chaperone_async.core.sizing import release_surplus
 from chaperone_async.core.slots import Lane
 from chaperone_async.core.states import Doom, Finished, Held, Slot
 from chaperone_async.core.turn import Turn
@@ -14,23 +18,44 @@ def tend_rolling(turn: Turn) -> None:
         return
     while (idle := turn.pool.slots.first(Lane.DUE_IDLE)) is not None:
         _end(turn, idle)
-    if turn.pool.rolling is not None:
-        if _awaited(turn.pool.slots[turn.pool.rolling]):
-            return
-        turn.change(rolling=None)
-    pool = turn.pool
-    index = pool.slots.first(Lane.DUE)
-    if index is None:
-        if pool.surge:
+    if turn.pool.rolling:
+        turn.change(rolling=tuple(index for index in turn.pool.rolling if _awaited(turn.pool.slots[index])))
+    if turn.pool.slots.first(Lane.DUE) is None:
+        if turn.pool.surge and not turn.pool.rolling:
             turn.change(surge=0)
             release_surplus(turn, "the replacements are ready", None)
-    elif not pool.surge:
-        turn.change(surge=1)
-    elif index == pool.desired:
+        return
+    _raise_surge(turn)
+    while (index := _next(turn.pool)) is not None:
+        if index < turn.pool.desired:
+            turn.change(rolling=(*turn.pool.rolling, index))
         _end(turn, index)
-    elif len(pool.slots) > pool.desired and pool.slots[pool.desired].ready and pool.ready_count > pool.least_ready:
-        turn.change(rolling=index)
-        _end(turn, index)
+
+
+def _raise_surge(turn: Turn) -> None:
+    pool = turn.pool
+    due = pool.slots.count(Lane.DUE) + len(pool.rolling)
+    # Where nobody can be spared, even a pool without a surge needs one.
+    most = pool.spec.max_surge or (1 if pool.desired <= pool.least_ready else 0)
+    if min(most, due) > pool.surge:
+        turn.change(surge=min(most, due))
+
+
+def _next(pool: Pool) -> int | None:
+    """The due worker that may go now: one of the surge, which serves nobody, before the others."""
+    if pool.ready_count <= pool.least_ready:
+        return None
+    surge = pool.slots.first(Lane.DUE, pool.desired)
+    if surge is not None:
+        return surge
+    relieved = sum(_relieves(pool.slots[index]) for index in range(pool.desired, len(pool.slots)))
+    spared = relieved if pool.surge else 1
+    return pool.slots.first(Lane.DUE) if len(pool.rolling) < spared else None
+
+
+def _relieves(slot: Slot) -> bool:
+    """Whether this slot of the surge stands in for another. One that has finished as it should proves as much."""
+    return slot.ready or isinstance(slot.state, Finished)
 
 
 def _awaited(slot: Slot) -> bool:

@@ -39,11 +39,12 @@ class Doom:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Why a slot stays without a running worker: `stop` or `pause`, by whom and since when."""
+    """Why a slot stays without a running worker: `stop` or `pause`, by whom, since when, and until when."""
 
     why: str
     by: str
     since: float
+    until: float = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ class Slot:
     tally: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "due", _due(self.state))
+        object.__setattr__(self, "due", _due(self.state, self.hold))
         object.__setattr__(self, "tally", _tally(self))
 
     @property
@@ -183,8 +184,10 @@ class Slot:
         return isinstance(self.state, Running) and not self.state.life.unhealthy and not self.state.life.leaving
 
 
-def _due(state: State) -> float:
+def _due(state: State, hold: Hold | None) -> float:
     match state:
+        case Held() | Frozen() if hold is not None:
+            return hold.until
         case Running(life=life, proven_at=proven_at):
             return min(proven_at, inf if life.due else life.recycle_at)
         case Starting():

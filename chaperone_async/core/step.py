@@ -9,7 +9,8 @@ from chaperone_async.core.breaker import on_trial, tend_breaker, tend_canary
 from chaperone_async.core.commands import Checked, Freeze, Park
 from chaperone_async.core.events import Fact, HealthReported, PoolEvent, TimePassed
 from chaperone_async.core.pool import Pool
-from chaperone_async.core.requests import REQUESTS
+from chaperone_async.core.reloading import tend_change
+from chaperone_async.core.requests import REQUESTS, end_pause
 from chaperone_async.core.rolling import tend_rolling
 from chaperone_async.core.slots import Lane
 from chaperone_async.core.states import Fatal, Hold, Slot, Vacant
@@ -39,6 +40,7 @@ def _give_to_worker(turn: Turn, fact: Fact) -> None:
 
 
 def _pass_time(turn: Turn, event: TimePassed) -> None:
+    end_pause(turn)
     while (index := turn.pool.slots.first_due(event.at)) is not None:
         before = turn.pool.slots[index]
         turn.apply(index, event)
@@ -47,6 +49,7 @@ def _pass_time(turn: Turn, event: TimePassed) -> None:
 
 
 def _reconcile(turn: Turn) -> None:
+    tend_change(turn)
     tend_breaker(turn)
     tend_rolling(turn)
     _fill(turn)

@@ -21,7 +21,7 @@ from chaperone_async.core.spec import (
     RestartPolicy,
     StopPolicy,
 )
-from chaperone_async.core.states import Finished, Frozen, Held, Hold, Killing, Running, Starting, Stopping
+from chaperone_async.core.states import Finished, Frozen, Held, Hold, Killing, Running, Spawning, Starting, Stopping
 from chaperone_async.core.step import step
 from tests.core.world import World
 
@@ -58,6 +58,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.generations: set[int] = set()
         self.checked = 0
         self.killed_by_hand: set[ev.WorkerRef] = set()
+        self.least_grace = spec.stop.timeout
 
     def some_alive(self, data: Any) -> ev.WorkerRef:
         choice: ev.WorkerRef = data.draw(st.sampled_from(sorted(self.world.alive, key=lambda r: r.generation)))
@@ -154,6 +155,26 @@ class PoolMachine(RuleBasedStateMachine):
             self.killed_by_hand.update(self.world.alive, self.world.asked)
         self.world.send(kind(target, self.world.now))
 
+    @rule(changes=st.fixed_dictionaries({}, optional={
+        "command": st.sampled_from([("a",), ("b",), ("c",)]),
+        "workers": st.integers(0, 4),
+        "max_surge": st.integers(0, 2),
+        "min_ready": st.sampled_from([None, 0]),
+        "stop": st.builds(StopPolicy, timeout=st.sampled_from([0.0, 3.0, 30.0])),
+        "recycle": st.builds(RecyclePolicy, max_time=st.sampled_from([0.0, 20.0])),
+    }))  # fmt: skip
+    def reloads(self, changes: dict[str, Any]) -> None:
+        self.world.reload(**changes)
+        self.least_grace = min(self.least_grace, self.world.pool.spec.stop.timeout)
+
+    @rule(whom=st.sampled_from([None, 0, 1]), seconds=st.sampled_from([0.0, 5.0, 50.0]))
+    def pauses_for(self, whom: int | None, seconds: float) -> None:
+        self.world.send(ev.PauseRequested(whom, self.world.now, until=self.world.now + seconds))
+
+    @rule(whom=st.sampled_from([None, 0, 1]))
+    def signals(self, whom: int | None) -> None:
+        self.world.send(ev.SignalRequested(whom, "SIGHUP", self.world.now))
+
     @rule(seconds=st.sampled_from([0.0, 2.0, 10.0]))
     def shut_down(self, seconds: float) -> None:
         self.world.send(ev.ShutdownRequested(self.world.now + seconds, self.world.now))
@@ -196,13 +217,31 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def killed_only_after_its_grace(self) -> None:
-        policy, pool = self.world.spec.stop, self.world.pool
+        pool = self.world.pool
         for ref, sent in self.world.signals.items():
             names = [name for _, name in sent]
             if "SIGKILL" in names and "SIGTERM" in names:
                 warned, killed = (next(at for at, n in sent if n == name) for name in ("SIGTERM", "SIGKILL"))
-                grace = min(policy.timeout, pool.kill_by - warned)
+                grace = min(self.least_grace, pool.kill_by - warned)
                 assert killed - warned >= grace - 1e-9 or ref in self.killed_by_hand
+
+    @invariant()
+    def a_change_under_way_can_be_told_from_what_it_changes(self) -> None:
+        pool = self.world.pool
+        if pool.change is not None:
+            assert pool.change.proven <= pool.change.first <= pool.next_generation
+            assert not pool.shutting
+            for slot in pool.slots:
+                older = slot.live and slot.life is not None and slot.life.ref.generation < pool.change.first
+                if older and not isinstance(slot.state, Stopping | Killing | Spawning):
+                    assert slot.life is not None
+                    assert slot.life.due is not None, "an old worker that nobody replaces"
+
+    @invariant()
+    def what_is_replaced_is_awaited_within_the_pool(self) -> None:
+        pool = self.world.pool
+        assert all(index < pool.desired for index in pool.rolling)
+        assert pool.surge <= max(1, pool.spec.max_surge, 2)
 
     @invariant()
     def counters_are_true(self) -> None:

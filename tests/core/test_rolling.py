@@ -3,7 +3,7 @@
 import pytest
 
 from chaperone_async.core import events as ev
-from chaperone_async.core.spec import PoolSpec
+from chaperone_async.core.spec import PoolSpec, RestartPolicy
 from tests.core.world import World, plan, running
 
 
@@ -145,7 +145,7 @@ def test_a_scale_during_a_roll_ends_with_that_many_new_workers(workers: int, pro
     world.send(ev.ScaleRequested(workers, world.now))
     roll_on(world)
     assert world.states() == ["Running"] * workers
-    assert (world.pool.surge, world.pool.rolling) == (0, None)
+    assert (world.pool.surge, world.pool.rolling) == (0, ())
     assert all(world.ref(index).generation > old for index in range(workers))
 
 
@@ -203,3 +203,69 @@ def test_what_is_stopped_by_hand_during_its_own_replacement_is_not_waited_for() 
     roll_on(world)
     assert world.states() == ["Held", "Running"]
     assert world.pool.surge == 0
+
+
+# Several at a time
+
+
+@pytest.mark.parametrize(("surge", "most"), [(1, 6), (2, 7), (3, 8), (9, 10)])
+def test_so_many_extra_workers_come_as_are_replaced_at_a_time(surge: int, most: int) -> None:
+    world = running(plan(5, max_surge=surge))
+    world.request(ev.RollRequested)
+    seen = 0
+    for _ in range(40):
+        world.obey(1)
+        seen = max(seen, len(world.pool.slots))
+        assert world.pool.ready_count >= 5 or world.pool.surge
+    assert seen == most
+    assert world.states() == ["Running"] * 5
+    assert all(world.ref(index).generation > 5 for index in range(5))
+    assert (world.pool.surge, world.pool.rolling) == (0, ())
+
+
+@pytest.mark.parametrize("surge", [0, 1, 2, 3])
+@pytest.mark.parametrize("min_ready", [0, 1, 3])
+def test_a_roll_never_takes_a_pool_under_its_minimum(surge: int, min_ready: int) -> None:
+    world = running(plan(4, max_surge=surge, min_ready=min_ready))
+    world.request(ev.RollRequested)
+    for _ in range(60):
+        world.obey(1)
+        assert world.pool.ready_count >= min_ready
+    assert "pool.unready" not in world.kinds()
+    assert all(world.ref(index).generation > 4 for index in range(4))
+
+
+def test_without_a_surge_one_goes_before_its_successor_comes() -> None:
+    world = running(plan(3, max_surge=0))
+    world.request(ev.RollRequested)
+    assert world.states() == ["Stopping", "Running", "Running"]
+    assert roll_on(world) == [("end", 0), ("new", 0), ("end", 1), ("new", 1), ("end", 2), ("new", 2)]
+
+
+def test_where_nobody_can_be_spared_even_a_pool_without_a_surge_gets_one() -> None:
+    world = running(plan(1, max_surge=0))
+    world.request(ev.RollRequested)
+    assert roll_on(world) == [("new", 1), ("end", 0), ("new", 0), ("end", 1)]
+
+
+def test_a_surge_that_has_finished_as_it_should_does_not_hold_up_a_roll() -> None:
+    world = running(plan(2, restart=RestartPolicy(mode="on-failure")))
+    world.request(ev.RollRequested)
+    world.up()
+    assert world.states() == ["Stopping", "Running", "Running"]
+    world.dies(world.ref(2), 0)
+    roll_on(world)
+    assert world.pool.surge == 0
+    assert all(world.ref(index).generation > 3 for index in range(2))
+
+
+def test_a_surge_of_an_older_roll_is_replaced_before_the_others() -> None:
+    world = rolling(plan(3))
+    world.up()
+    assert world.states() == ["Stopping", "Running", "Running", "Running"]
+    world.dies(world.ref(0), 0)
+    world.up()
+    world.reload(command=("new",))
+    world.obey()
+    assert world.states() == ["Running"] * 3
+    assert world.pool.change is None

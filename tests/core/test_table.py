@@ -45,7 +45,7 @@ DOOM = Doom(Reason.STOP)
 LIVES = [
     Life(REF, "p-000001", 1.0),
     Life(REF, "p-000001", 1.0, pid=7, spawned_at=2.0, ready_at=3.0, told_ready=True, probed=True),
-    Life(REF, "p-000001", 1.0, pid=7, spawned_at=2.0, leaving=True, due=Due(Reason.RESTART), recycle_at=50.0),
+    Life(REF, "p-000001", 1.0, pid=7, spawned_at=2.0, leaving=True, due=Due(Reason.RELOAD), recycle_at=50.0),
     Life(REF, "p-000001", 1.0, pid=7, spawned_at=2.0, failing=(Failing("process", 3, "T"),), unhealthy=True),
 ]
 WITH_LIFE: list[Callable[[Life], State]] = [
@@ -91,6 +91,8 @@ COMMANDS: dict[str, list[dict[str, Any]]] = {
     "Freeze": [{"hold": Hold("pause", "operator", NOW)}],
     "Release": [{"fresh": False}, {"fresh": True}],
     "Retire": [{"due": Due(Reason.RELOAD)}],
+    "Pardon": [{}],
+    "Adopt": [{}],
     "Park": [{}],
     "Try": [{"until": 130.0}],
 }

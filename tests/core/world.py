@@ -1,6 +1,6 @@
 """A pretend operating system for the core: it performs actions as bookkeeping and hands back facts when told to."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chaperone_async.core import events as ev
@@ -86,6 +86,19 @@ class World:
         self.send(ev.HealthReported((ev.CheckResult(ref, check, passed, detail),), self.now))
 
     # Looking
+
+    def reload(self, **changes: Any) -> tuple[Action, ...]:
+        """The pool's present specification, with these fields changed, is the new one."""
+        return self.send(ev.ReloadRequested(replace(self.pool.spec, **changes), self.now, "a reload"))
+
+    def obey(self, patience: int = 60) -> None:
+        """Workers obey SIGTERM at once, and whoever is asked for starts; second by second."""
+        for _ in range(patience):
+            for ref in list(self.alive):
+                if "SIGTERM" in self.names(ref):
+                    self.dies(ref, 0)
+            self.spawn_all()
+            self.advance(1)
 
     def request(self, kind: Any, target: ev.Target = None) -> tuple[Action, ...]:
         """Ask for a start, stop, restart, roll, pause, resume or kill, now."""

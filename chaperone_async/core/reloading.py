@@ -1,0 +1,113 @@
+"""Changing a pool's specification while it runs. What needs new workers goes through them one after the other, by the
+rules of rolling.py; a specification whose workers die early, or never get ready, is taken back."""
+
+from dataclasses import replace
+
+from chaperone_async.core.actions import Announce, Death
+from chaperone_async.core.commands import Adopt, Pardon, Release, Retire
+from chaperone_async.core.events import ReloadRequested
+from chaperone_async.core.plan import differ, rolls, taken_back
+from chaperone_async.core.pool import Change, Pool, Undone
+from chaperone_async.core.reasons import Reason
+from chaperone_async.core.sizing import resize
+from chaperone_async.core.slots import Lane
+from chaperone_async.core.spec import PoolSpec
+from chaperone_async.core.states import Due
+from chaperone_async.core.turn import Turn
+
+_HOPELESS = frozenset({Reason.START_TIMEOUT})
+
+
+def reload(turn: Turn, request: ReloadRequested) -> None:
+    pool, old, new = turn.pool, turn.pool.spec, request.spec
+    if pool.shutting or new == old:
+        return
+    resized = new.workers != old.workers
+    turn.change(spec=new, undone=None)
+    turn.tell("pool.changed", ", ".join(difference.key for difference in differ(old, new)), request.by)
+    if rolls(old, new):
+        _begin(turn, _change(pool, pool.desired if resized else None, request))
+    else:
+        if pool.change is not None:  # what it may go back to keeps what is accepted now
+            back = replace(pool.change, old=taken_back(new, pool.change.old))
+            turn.change(change=replace(back, old_desired=None) if resized else back)
+        for index in turn.targets(None):
+            turn.apply(index, Adopt(turn.at))
+    if resized:
+        resize(turn, new.workers, request.by)
+
+
+def _change(pool: Pool, old_desired: int | None, request: ReloadRequested) -> Change:
+    """A change that was under way has not been proven: there is nothing in it to go back to."""
+    first, before = pool.next_generation, pool.change
+    if before is None:
+        return Change(pool.spec, old_desired, first, first, request.by, request.at)
+    known = old_desired if before.old_desired is None else before.old_desired
+    return Change(before.old, known, before.proven, first, request.by, request.at)
+
+
+def _begin(turn: Turn, change: Change) -> None:
+    turn.change(change=change, breaker=None)
+    if turn.pool.hold is None:
+        turn.change(fatal=None)
+    due = Due(Reason.RELOAD, f"its configuration was changed by {change.by}")
+    for index in turn.targets(None):
+        slot = turn.pool.slots[index]
+        if slot.live:
+            turn.apply(index, Retire(due, turn.at))
+        elif slot.hold is None:
+            turn.apply(index, Release(fresh=True, at=turn.at))
+
+
+def tend_change(turn: Turn) -> None:
+    """Look whether the change under way is through, or has turned out bad."""
+    change = turn.pool.change
+    if change is None:
+        return
+    for action in tuple(turn.actions):
+        death = action.death if isinstance(action, Announce) else None
+        if death is not None and _speaks_against(turn.pool.spec, change, death):
+            change = replace(change, failures=change.failures + 1)
+            turn.change(change=change)
+            if death.reason in _HOPELESS or change.failures >= turn.pool.spec.restart.crash_loop.count:
+                _take_back(turn, change, f"{_count(change.failures)} ended early, the last: {death.detail}")
+                return
+    if _is_through(turn.pool):
+        turn.change(change=None)
+        turn.tell("pool.reloaded", f"as {change.by} asked", change.by)
+
+
+def _speaks_against(spec: PoolSpec, change: Change, death: Death) -> bool:
+    if not death.crashed or death.ref.generation < change.first:
+        return False
+    return death.uptime < spec.restart.crash_loop.early or death.reason in _HOPELESS
+
+
+def _count(failures: int) -> str:
+    return f"{failures} new worker{'' if failures == 1 else 's'}"
+
+
+def _is_through(pool: Pool) -> bool:
+    """All that is wanted runs the new specification and is ready; or nothing is wanted."""
+    if pool.hold is not None:
+        return pool.hold.why == "stop"
+    due = pool.slots.count(Lane.DUE) + pool.slots.count(Lane.DUE_IDLE)
+    return due == pool.surge == 0 and pool.ready_count == pool.live == max(0, pool.wanted)
+
+
+def _take_back(turn: Turn, change: Change, why: str) -> None:
+    spec, desired = turn.pool.spec, turn.pool.desired
+    undone = Undone(why, change.by, turn.at)
+    turn.change(spec=change.old, change=None, undone=undone, breaker=None, fatal=None)
+    turn.tell("pool.rolled_back", why, change.by)
+    due = Due(Reason.RELOAD, f"what {change.by} had changed is taken back")
+    for index in turn.targets(None):
+        slot = turn.pool.slots[index]
+        if slot.live and slot.life is not None:
+            newer = slot.life.ref.generation >= change.proven
+            turn.apply(index, Retire(due, turn.at) if newer else Pardon(turn.at))
+        elif slot.hold is None:
+            turn.apply(index, Release(fresh=True, at=turn.at))
+        turn.apply(index, Adopt(turn.at))
+    if change.old_desired is not None and desired == spec.workers:
+        resize(turn, change.old_desired, change.by)
