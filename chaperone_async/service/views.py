@@ -47,6 +47,7 @@ class Views:
     """`wall` turns monotonic seconds into an aware UTC time."""
 
     def __init__(self, name: str, version: str, pid: int, wall: Wall, telemetry: TelemetrySource) -> None:
+        self.name, self.version, self.wall = name, version, wall
         self._about = {"name": name, "version": version, "pid": pid}
         self._wall = wall
         self._telemetry = telemetry

@@ -13,7 +13,6 @@ from chaperone_async.core.recycle import memory_limit
 from chaperone_async.core.spec import MB
 from chaperone_async.core.states import Life, Running, Slot, Starting
 from chaperone_async.supervision.hooks import we_are_cancelled
-from chaperone_async.supervision.readings import Readings
 from chaperone_async.supervision.runner import PoolRunner
 from chaperone_async.system.ports import Prober, Telemetry, Usage, Verdict
 
@@ -47,7 +46,7 @@ class HealthFeed:
         slots = [slot for slot in runner.pool.slots if slot.live]
         lives = [life for slot in slots if (life := slot.life) is not None and life.pid]
         usage = runner.sampler.sample([(life.ref, life.pid) for life in lives])
-        runner.readings = Readings(now, usage)
+        runner.readings = runner.readings.followed_by(now, usage, [life.ref for life in lives])
         results: list[CheckResult] = []
         recycle = runner.pool.spec.recycle
         limited = recycle.max_memory or recycle.max_jobs

@@ -1,10 +1,11 @@
 """What has happened: a bounded, numbered history of entries, the crash records, and those who want to hear at once."""
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from chaperone_async.core.actions import Announce, Death
+from chaperone_async.supervision.totals import Tally, Totals
 
 ENTRIES_KEPT = 5000
 OUTPUT_LINES_KEPT = 50
@@ -42,11 +43,16 @@ class Journal:
         self._listeners: list[Listener] = []
         self._seq = 0
         self._deaths = 0
+        self._kinds: Counter[str] = Counter()
+        self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
 
     def add(self, pool: str | None, news: Announce) -> None:
         self._seq += 1
         entry = Entry(self._seq, pool, news)
         self._entries.append(entry)
+        self._kinds[news.kind] += 1
+        if news.kind == "worker.started" and pool is not None and news.ref is not None:
+            self._tallies[pool].started(news.ref.slot)
         for listener in self._listeners:
             listener(entry)
 
@@ -64,6 +70,7 @@ class Journal:
         output: Sequence[str],
     ) -> None:  # fmt: skip
         self._deaths += 1
+        self._tallies[pool].ended(death, cpu_seconds)
         records = self._crashes.get(pool)
         if records is None or records.maxlen != kept:
             records = self._crashes[pool] = deque(records or (), maxlen=kept)
@@ -75,3 +82,14 @@ class Journal:
 
     def forget(self, pool: str) -> None:
         self._crashes.pop(pool, None)
+        self._tallies.pop(pool, None)
+
+    # What has been counted, however little of it is kept
+
+    def counts(self) -> Mapping[str, int]:
+        """Entries so far, by kind."""
+        return dict(self._kinds)
+
+    def totals(self, pool: str) -> Totals:
+        tally = self._tallies.get(pool)
+        return Totals() if tally is None else tally.so_far

@@ -1,6 +1,6 @@
 """The last measured figures of a pool's workers: replaced as a whole at each tick, never changed."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -16,3 +16,10 @@ class Readings:
 
     at: float | None = None
     usage: Mapping[WorkerRef, Usage] = field(default_factory=lambda: _NOTHING)
+
+    def followed_by(self, at: float, usage: Mapping[WorkerRef, Usage], asked: Collection[WorkerRef]) -> "Readings":
+        """A worker that could not be measured has just died: it keeps its last figures until it is buried with them."""
+        if len(usage) == len(asked):
+            return Readings(at, usage)
+        kept = {ref: self.usage[ref] for ref in asked if ref in self.usage}
+        return Readings(at, {**kept, **usage})
