@@ -17,7 +17,9 @@ from chaperone_async.core.spec import PoolSpec, SignalTarget
 from chaperone_async.service.http.connection import Bounds
 from chaperone_async.service.http.face import Face
 from chaperone_async.service.http.listen import Listener, bind
+from chaperone_async.service.http.route import Route
 from chaperone_async.service.http.server import DEFAULT, serve
+from chaperone_async.service.http.table import TABLE
 from chaperone_async.service.views import Views
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.journal import Journal
@@ -152,10 +154,12 @@ class Served:
 
 
 @asynccontextmanager
-async def served(face: Face, directory: Path, bounds: Bounds = DEFAULT) -> AsyncIterator[Served]:
+async def served(
+    face: Face, directory: Path, bounds: Bounds = DEFAULT, routes: Sequence[Route] = TABLE, tcp: str = "127.0.0.1:0"
+) -> AsyncIterator[Served]:
     unix = directory / "chaperone.sock"
-    listeners = bind(["127.0.0.1:0", f"unix:{unix}"])
+    listeners = bind([tcp, f"unix:{unix}"])
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(serve, face, listeners, bounds)
+        tasks.start_soon(serve, face, listeners, bounds, routes)
         yield Served(listeners[0].address, unix, listeners)
         tasks.cancel_scope.cancel()

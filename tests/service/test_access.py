@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from chaperone_async.errors import ConfigError, ListenError
-from chaperone_async.service.http.access import Access
+from chaperone_async.service.http.access import Access, Refuted, Verified
 from chaperone_async.service.http.passwords import ScryptHash
 from chaperone_async.service.http.server import serve
 from chaperone_async.service.http.tls import server_context
@@ -120,10 +120,10 @@ async def test_a_refusal_says_why_and_what_would_do(canned: Canned, tmp_path: Pa
 
 async def test_what_was_verified_once_is_remembered_and_what_failed_is_not() -> None:
     access = Access(None, USERS)
-    assert await access.refusal(basic("admin", "pässword")) is None
+    assert await access.verify(basic("admin", "pässword")) == Verified("user admin")
     assert len(access._verified) == 1
-    assert await access.refusal(basic("admin", "pässword")) is None
-    assert await access.refusal(basic("admin", "wrong")) is not None
+    assert await access.verify(basic("admin", "pässword")) == Verified("user admin")
+    assert await access.verify(basic("admin", "wrong")) == Refuted("the name or the password is wrong")
     assert len(access._verified) == 1
 
 

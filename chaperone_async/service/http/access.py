@@ -5,6 +5,7 @@ import hmac
 import secrets
 from base64 import b64decode
 from binascii import Error as Base64Error
+from dataclasses import dataclass
 
 from anyio import CapacityLimiter, to_thread
 
@@ -15,6 +16,18 @@ LOOKS_AT_ONCE = 2
 REMEMBERED = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """`who`, as it is told in events: "token", "user admin"."""
+
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuted:
+    why: str
+
+
 class Access:
     """Raises ConfigError for a password hash that cannot be read."""
 
@@ -22,7 +35,7 @@ class Access:
         self._token = None if token is None else _bytes(token)
         self._users = dict(_read(name, text) for name, text in users)
         self._key = secrets.token_bytes(32)
-        self._verified: dict[bytes, None] = {}  # keyed digests of what was right, the latest last
+        self._verified: dict[bytes, str] = {}  # keyed digests of what was right, whose it is, the latest last
         self._limiter = CapacityLimiter(LOOKS_AT_ONCE)
 
     @property
@@ -43,41 +56,41 @@ class Access:
         user = "a user's password" if self._users else ""
         return f"credentials are needed: {', or '.join(filter(None, (token, user)))}"
 
-    async def refusal(self, authorization: str | None) -> str | None:
-        """Why a client with this Authorization header may not come in; None: it may."""
-        if self.open:
-            return None
+    async def verify(self, authorization: str | None) -> Verified | Refuted:
+        """What a client shows in its Authorization header."""
         if not authorization:
-            return self._needed
+            return Refuted(self._needed)
         scheme, _, shown = authorization.partition(" ")
         match scheme.lower():
             case "bearer" if self._token is not None:
-                return None if hmac.compare_digest(_bytes(shown.strip()), self._token) else "the token is wrong"
+                right = hmac.compare_digest(_bytes(shown.strip()), self._token)
+                return Verified("token") if right else Refuted("the token is wrong")
             case "basic" if self._users:
-                return None if await self._is_user(shown.strip()) else "the name or the password is wrong"
+                name = await self._user(shown.strip())
+                return Refuted("the name or the password is wrong") if name is None else Verified(f"user {name}")
             case _:
-                return self._needed
+                return Refuted(self._needed)
 
-    async def _is_user(self, shown: str) -> bool:
+    async def _user(self, shown: str) -> str | None:
         try:
             name, colon, password = b64decode(shown, validate=True).decode("utf-8", "surrogateescape").partition(":")
         except (Base64Error, ValueError):
-            return False
+            return None
         if not colon:
-            return False
+            return None
         seen = hashlib.blake2b(_bytes(shown), key=self._key, digest_size=32).digest()
         if seen in self._verified:
-            return True
+            return self._verified[seen]
         known = self._users.get(name)
         # An unknown name takes as long as a known one.
         entry = known if known is not None else next(iter(self._users.values()))
         matches = await to_thread.run_sync(entry.matches, password, limiter=self._limiter)
         if not matches or known is None:
-            return False
+            return None
         while len(self._verified) >= REMEMBERED:
             del self._verified[next(iter(self._verified))]
-        self._verified[seen] = None
-        return True
+        self._verified[seen] = name
+        return name
 
 
 def _read(name: str, text: str) -> tuple[str, ScryptHash]:

@@ -6,21 +6,23 @@ from aiohttp import web
 
 from chaperone_async.service.http.access import Access
 from chaperone_async.service.http.answers import FACE
-from chaperone_async.service.http.auth import require_credentials
+from chaperone_async.service.http.auth import require_permission
 from chaperone_async.service.http.connection import mark_busy
 from chaperone_async.service.http.face import Face
 from chaperone_async.service.http.inputs import BODY_TIME, BODY_TIMES, refuse_undeclared
 from chaperone_async.service.http.problems import MOST_BODY, answer_problems
 from chaperone_async.service.http.route import Handler, Route
+from chaperone_async.service.http.rules import House
 from chaperone_async.service.http.table import TABLE
 
 BODY_LIMIT = 1 << 20
 
 
-def make_app(face: Face, routes: Sequence[Route] = TABLE) -> web.Application:
-    """Raises ConfigError for a password hash that cannot be read."""
+def make_app(face: Face, routes: Sequence[Route] = TABLE, *, loopback_only: bool = False) -> web.Application:
+    """`loopback_only`: see `rules.House`. Raises ConfigError for a password hash that cannot be read."""
     bound = {_bind(route): route for route in routes}
-    guard = require_credentials(Access(face.token, face.users), bound)
+    access = Access(face.token, face.users)
+    guard = require_permission(access, House(credentials=not access.open, loopback_only=loopback_only), bound)
     app = web.Application(middlewares=[mark_busy, answer_problems, guard], client_max_size=BODY_LIMIT)
     app[FACE] = face
     app[MOST_BODY] = BODY_LIMIT

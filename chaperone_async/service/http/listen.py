@@ -57,6 +57,18 @@ class UnixListener:
         self.place.unlock()
 
 
+def loopback_only(listeners: Sequence[Listener]) -> bool:
+    """No TCP listener can be reached from another machine."""
+    return all(listener.is_unix or _is_loopback(listener.socket) for listener in listeners)
+
+
+def _is_loopback(bound: Socket) -> bool:
+    from ipaddress import ip_address
+
+    host = str(bound.getsockname()[0]).partition("%")[0]
+    return ip_address(host).is_loopback
+
+
 def bind(addresses: Sequence[str], unix_mode: int = 0o600) -> list[Listener]:
     """`host:port` (IPv6 in brackets, port 0: any) or `unix:/path`. Requests wait in the backlog until someone serves
     them. Raises ListenError."""

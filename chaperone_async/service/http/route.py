@@ -8,11 +8,10 @@ from typing import Literal
 from aiohttp import web
 from msgspec import Struct
 
+from chaperone_async.service.http.rules import AccessClass
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-
-AccessClass = Literal["open", "read", "change"]
-"""`open`: to anybody, and whatever the query says is tolerated, as befits probes; see `rules` for the others."""
 
 Shape = type | str
 """A type of `wire`, answered as application/json; or a media type, such as "text/plain"."""

@@ -11,7 +11,9 @@ from aiohttp import web
 from chaperone_async.service.http.app import make_app
 from chaperone_async.service.http.connection import Bounds, Connection, Crowd
 from chaperone_async.service.http.face import Face
-from chaperone_async.service.http.listen import BACKLOG, Listener
+from chaperone_async.service.http.listen import BACKLOG, Listener, loopback_only
+from chaperone_async.service.http.route import Route
+from chaperone_async.service.http.table import TABLE
 from chaperone_async.service.http.tls import server_context
 
 HANDSHAKE = 10.0
@@ -21,14 +23,17 @@ CLOSE = 1.0
 DEFAULT = Bounds()
 
 
-async def serve(face: Face, listeners: Sequence[Listener], bounds: Bounds = DEFAULT) -> None:
+async def serve(
+    face: Face, listeners: Sequence[Listener], bounds: Bounds = DEFAULT, routes: Sequence[Route] = TABLE
+) -> None:
     """Until cancelled; then the listeners are closed, and every connection within a second.
 
     Raises ListenError for a certificate, and ConfigError for a password hash, that cannot be used.
     """
     tls = None if face.tls is None else await anyio.to_thread.run_sync(server_context, face.tls)
     # A request that changes something is carried out even if the client has gone: no handler is cancelled for that.
-    runner = web.AppRunner(make_app(face), access_log=None, handler_cancellation=False, shutdown_timeout=FINISH)
+    app = make_app(face, routes, loopback_only=loopback_only(listeners))
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=False, shutdown_timeout=FINISH)
     await runner.setup()
     assert runner.server is not None  # noqa: S101  setup has made it, which its type cannot say
     loop = asyncio.get_running_loop()
