@@ -129,7 +129,7 @@ class WorkerPoolSupervisor:
         return self._view(WallClock().at, NotifySockets(), new_pool_view(spec))
 
     def _view(self, wall: Wall, telemetry: TelemetrySource, view: PoolView) -> View:
-        return Views(self.name, __version__, os.getpid(), wall, telemetry).pool(view, time.monotonic())
+        return dict(Views(self.name, __version__, os.getpid(), wall, telemetry).pool(view, time.monotonic()))
 
     def attach(self, composed: Composed) -> PoolRunner:
         if self._runner is not None:

@@ -10,6 +10,15 @@ from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.spec import MB
 from chaperone_async.core.states import Hold, Slot
 from chaperone_async.core.status import status_of
+from chaperone_async.service.wire import (
+    CrashDocument,
+    CrashesDocument,
+    PoolDocument,
+    PoolSummary,
+    StatsDocument,
+    StatusDocument,
+    WorkerDocument,
+)
 from chaperone_async.supervision.handle import activity_of
 from chaperone_async.supervision.journal import CrashRecord, Entry
 from chaperone_async.supervision.supervisor import PoolView, Snapshot
@@ -47,17 +56,17 @@ class Views:
     """`wall` turns monotonic seconds into an aware UTC time."""
 
     def __init__(self, name: str, version: str, pid: int, wall: Wall, telemetry: TelemetrySource) -> None:
-        self.name, self.version, self.wall = name, version, wall
-        self._about = {"name": name, "version": version, "pid": pid}
-        self._wall = wall
+        self.name, self.version, self.pid, self.wall = name, version, pid, wall
         self._telemetry = telemetry
 
     def time(self, at: float) -> str:
-        return _text(self._wall(0.0), at)
+        return _text(self.wall(0.0), at)
 
-    def status(self, snapshot: Snapshot) -> View:
+    def status(self, snapshot: Snapshot) -> StatusDocument:
         return {
-            **self._about,
+            "name": self.name,
+            "version": self.version,
+            "pid": self.pid,
             "state": "draining" if snapshot.draining else "running",
             "started_at": self.time(snapshot.started_at),
             "uptime": round(snapshot.at - snapshot.started_at, 3),
@@ -65,7 +74,7 @@ class Views:
             "pools": [self.pool_summary(view) for view in snapshot.pools],
         }
 
-    def pool_summary(self, view: PoolView) -> View:
+    def pool_summary(self, view: PoolView) -> PoolSummary:
         pool = view.pool
         return {
             "name": pool.name,
@@ -98,26 +107,24 @@ class Views:
             return None
         return next((slot.last_error for slot in view.pool.slots if slot.last_error), None)
 
-    def pool(self, view: PoolView, now: float) -> View:
+    def pool(self, view: PoolView, now: float) -> PoolDocument:
         """With all its workers, the lowest slot first."""
-        summary = self.pool_summary(view)
-        summary["workers"] = self.workers(view, now)
-        return summary
+        return {**self.pool_summary(view), "workers": self.workers(view, now)}
 
-    def workers(self, view: PoolView, now: float) -> list[View]:
+    def workers(self, view: PoolView, now: float) -> list[WorkerDocument]:
         moment = self._moment(view, now)
         return [self._worker(slot, moment) for slot in view.pool.slots]
 
-    def worker(self, view: PoolView, slot: Slot, now: float) -> View:
+    def worker(self, view: PoolView, slot: Slot, now: float) -> WorkerDocument:
         return self._worker(slot, self._moment(view, now))
 
     def _moment(self, view: PoolView, now: float) -> "_Moment":
-        measured, origin = view.readings, self._wall(0.0)
+        measured, origin = view.readings, self.wall(0.0)
         checked = None if measured.at is None else _text(origin, measured.at)
         return _Moment(now, origin, view.pool.spec.queue, measured.at or 0.0, checked, measured.usage)
 
-    def _worker(self, slot: Slot, moment: "_Moment") -> View:
-        row: View = {
+    def _worker(self, slot: Slot, moment: "_Moment") -> WorkerDocument:
+        row: WorkerDocument = {
             "id": slot.last_id,
             "slot": slot.index,
             "pid": None,
@@ -159,7 +166,7 @@ class Views:
             return "; ".join(f"{f.check}: {f.detail} ({f.count} in a row)" for f in slot.life.failing)
         return self._hold(slot.hold) or (slot.last_error or None if not slot.ready else None)
 
-    def stats(self, snapshot: Snapshot) -> View:
+    def stats(self, snapshot: Snapshot) -> StatsDocument:
         rows = [row for view in snapshot.pools for row in self.workers(view, snapshot.at)]
         live = [row for row in rows if row["pid"] is not None]
         lives = [slot.life for view in snapshot.pools for slot in view.pool.slots if slot.life is not None]
@@ -177,7 +184,7 @@ class Views:
             "cpu_usage": round(sum(row["cpu_percent"] for row in live), 1),
         }
 
-    def crash(self, record: CrashRecord) -> View:
+    def crash(self, record: CrashRecord) -> CrashDocument:
         death = record.death
         return {
             "id": record.id,
@@ -198,7 +205,7 @@ class Views:
             "output": list(record.output),
         }
 
-    def crashes(self, records: Sequence[CrashRecord]) -> View:
+    def crashes(self, records: Sequence[CrashRecord]) -> CrashesDocument:
         return {"crashes": [self.crash(record) for record in records]}
 
     def entry(self, entry: Entry) -> View:
