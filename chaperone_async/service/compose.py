@@ -59,7 +59,7 @@ async def compose(
     """`listener` hears the journal instead of our stdout. On leaving, nothing that was spawned is alive."""
     clock = WallClock()
     writer = StdoutWriter(notice=json_notice if log_format == "json" else text_notice)
-    journal = Journal()
+    journal = Journal(epoch=secrets.token_hex(3))
     journal.listen(listener or StdoutLog(writer, log_format, log_level, clock.at).write_entry)
 
     def tell(kind: str, detail: str) -> None:

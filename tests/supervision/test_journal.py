@@ -75,3 +75,87 @@ async def test_what_a_dead_worker_wrote_is_kept_until_the_next_death_in_its_slot
         assert not world.forgotten
         await anyio.sleep(5)
         assert world.forgotten == [WorkerRef("p", 0, 1)]
+
+
+def journal_with(entries: int, kept: int = 5000) -> Journal:
+    journal = Journal(kept)
+    tell(journal, entries)
+    return journal
+
+
+def tell(journal: Journal, entries: int) -> None:
+    for _ in range(entries):
+        journal.add("p", Announce("pool.ready", journal.last))
+
+
+def test_the_first_entries_after_a_number_can_be_asked_for() -> None:
+    journal = journal_with(100, kept=10)
+    assert [entry.seq for entry in journal.entries(since=93, most=3)] == [94, 95, 96]
+    assert [entry.seq for entry in journal.entries(since=0, most=2)] == [91, 92]
+    assert not journal.entries(since=200, most=2)
+
+
+def test_the_journal_says_how_many_entries_are_missing_after_a_number() -> None:
+    journal = journal_with(10, kept=3)
+    assert [journal.missed(since) for since in (0, 6, 7, 10, 11)] == [7, 1, 0, 0, 0]
+    assert Journal().missed(0) == 0
+
+
+async def test_a_reader_takes_everything_once_and_in_order_at_its_own_pace() -> None:
+    journal = journal_with(3)
+    reader = journal.subscribe(10, since=1)
+    taken = list(reader.take(1))
+    tell(journal, 2)
+    while reader.position < journal.last:
+        taken += reader.take(2)
+    assert [entry.seq for entry in taken] == [2, 3, 4, 5]
+
+
+async def test_a_reader_waits_until_something_happens() -> None:
+    journal = journal_with(3)
+    reader, seen = journal.subscribe(10), list[int]()
+
+    async def read() -> None:
+        while await reader.more():
+            seen.extend(entry.seq for entry in reader.take(10))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        await anyio.sleep(1)
+        assert not seen
+        tell(journal, 1)
+        await anyio.sleep(1)
+        assert seen == [4]
+        tell(journal, 2)
+        reader.close()
+    assert seen == [4, 5, 6]
+    assert journal.readers == 0
+
+
+async def test_a_reader_that_falls_too_far_behind_is_dropped_and_the_others_are_not() -> None:
+    journal, dropped = journal_with(0), list[str]()
+    slow = journal.subscribe(3, on_drop=lambda: dropped.append("slow"))
+    quick = journal.subscribe(3, on_drop=lambda: dropped.append("quick"))
+    for _ in range(10):
+        tell(journal, 1)
+        quick.take(1)
+    assert dropped == ["slow"]
+    assert (slow.dropped, await slow.more()) == (True, False)
+    assert journal.readers == 1
+
+
+async def test_a_reader_that_begins_far_behind_may_catch_up() -> None:
+    journal = journal_with(100)
+    reader = journal.subscribe(3, since=0)
+    tell(journal, 3)
+    assert [entry.seq for entry in reader.take(200)] == list(range(1, 104))
+    tell(journal, 4)
+    assert reader.dropped
+
+
+async def test_a_reader_sees_what_it_can_no_longer_get() -> None:
+    journal = journal_with(10, kept=4)
+    reader = journal.subscribe(3, since=2)
+    assert reader.missed == 4
+    assert [entry.seq for entry in reader.take(10)] == [7, 8, 9, 10]
+    assert reader.missed == 0
