@@ -8,6 +8,7 @@ from chaperone_async.core.spec import (
     Callbacks,
     CrashLoop,
     HealthPolicy,
+    JobOptions,
     Launch,
     LogPolicy,
     PoolSpec,
@@ -15,14 +16,15 @@ from chaperone_async.core.spec import (
     RestartPolicy,
     StopPolicy,
 )
-from chaperone_async.system.config.model import PoolTable, RestartTable, StopTable, Table
+from chaperone_async.system.config.keys import Table
+from chaperone_async.system.config.model import PoolTable, RestartTable, StopTable
 
-PolicyT = TypeVar("PolicyT", HealthPolicy, Backoff, CrashLoop, RecyclePolicy, StopPolicy, LogPolicy)
+PolicyT = TypeVar("PolicyT", HealthPolicy, Backoff, CrashLoop, RecyclePolicy, StopPolicy, LogPolicy, JobOptions)
 
 
 def build_pool(name: str, table: PoolTable, grace: float) -> PoolSpec:
     """Without a command in the table, the spec has none: that is for the caller to refuse."""
-    given = _given(table, "workers", "min_ready", "essential", "on_fatal", "crash_records")
+    given = _given(table, "workers", "min_ready", "max_surge", "essential", "on_fatal", "crash_records")
     if table.queue is not None:
         given["queues"] = tuple(table.queue)
     if table.pause is not None and table.pause.mode is not None:
@@ -35,6 +37,7 @@ def build_pool(name: str, table: PoolTable, grace: float) -> PoolSpec:
         restart=_build_restart(table.restart),
         recycle=_build(RecyclePolicy, table.recycle),
         stop=_build_stop(table.stop, grace),
+        job=_build(JobOptions, table.job),
         logs=_build(LogPolicy, table.logs),
         callbacks=Callbacks() if table.callback_timeout is None else Callbacks(timeout=float(table.callback_timeout)),
         **given,

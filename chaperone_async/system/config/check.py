@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from chaperone_async.core.expand import JOB_WORDS, job_words, words_in
 from chaperone_async.core.spec import MB, PoolSpec
 from chaperone_async.system.config.layers import Layer, stated
 from chaperone_async.system.config.model import HttpTable
@@ -16,7 +17,8 @@ def check_pool(spec: PoolSpec, grace: float, layers: tuple[Layer, ...], problems
     own = layers[0].at
     if not spec.command and not _refused("command", layers, problems):
         problems.add(own / "command", 'is missing; add one such as command = "python worker.py"')
-    for keys, why in (*_counts_and_times(spec, grace), *_restarts(spec), *_limits_and_logs(spec)):
+    contradictions = (*_counts_and_times(spec, grace), *_restarts(spec), *_limits_and_logs(spec), *_job_options(spec))
+    for keys, why in contradictions:
         if not any(_refused(key, layers, problems) for key in keys):
             problems.add(stated(layers, keys[0]) or own.below(keys[0]), why)
 
@@ -36,6 +38,9 @@ def _counts_and_times(spec: PoolSpec, grace: float) -> Iterator[Contradiction]:
     if spec.min_ready is not None and spec.min_ready > spec.workers:
         why = f"{spec.min_ready} is more than workers, {spec.workers}; write at most that"
         yield ("min_ready", "workers"), why
+    if spec.max_surge == 0 and 0 < spec.workers <= spec.least_ready:
+        why = f"0 lets one worker go before its successor comes, and min_ready is {spec.least_ready} of {spec.workers}"
+        yield ("max_surge", "workers", "min_ready"), f"{why}; write 1 or more, or a lower min_ready"
     if stop > grace:
         why = f"{stop:g} s is longer than all of shutdown.grace, {grace:g} s; write less, or raise that"
         yield ("stop.timeout",), why
@@ -67,3 +72,20 @@ def _limits_and_logs(spec: PoolSpec) -> Iterator[Contradiction]:
     if spec.logs.mode == "file" and not spec.logs.path:
         why = 'is missing, and logs.mode = "file" needs it; write one such as "/var/log/{pool}.log"'
         yield ("logs.path", "logs.mode"), why
+
+
+def _job_options(spec: PoolSpec) -> Iterator[Contradiction]:
+    """What is set must reach the worker, and what the worker is told must be set."""
+    told, used, given = words_in(spec.command), words_in((*spec.command, *spec.health.exec)), job_words(spec.job)
+    if spec.job.backoff == ():
+        yield ("job.backoff",), "names no delay; write one such as 5, or a list such as [1, 5, 10]"
+    for word in JOB_WORDS:
+        if word in given and word not in told and spec.command:
+            why = f"cannot be honoured: the command of pool {spec.name!r} does not take it"
+            yield (f"job.{word}", "command"), f"{why}; write {{{word}}} into the command, or remove it"
+        if word in used and word not in given:
+            where = "command" if word in told else "health.exec"
+            yield (
+                (where, f"job.{word}"),
+                f"uses {{{word}}}, and job.{word} is not set; set it, or write the value itself",
+            )

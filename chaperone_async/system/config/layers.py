@@ -5,7 +5,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from chaperone_async.system.config.model import FileTable, PoolTable, Table
+from chaperone_async.system.config.keys import Table
+from chaperone_async.system.config.model import FileTable, PoolTable
 from chaperone_async.system.config.problems import Place, Problems
 
 TableT = TypeVar("TableT", bound=Table)

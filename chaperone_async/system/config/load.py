@@ -52,6 +52,8 @@ class Config:
     pools: tuple[PoolSpec, ...]
     source: str  # the main file, absolute
     stated_stops: frozenset[str] = frozenset()  # pools whose stop.timeout was written, not defaulted
+    watch: bool = False
+    hidden: frozenset[str] = field(default=frozenset(), repr=False)  # what to `secrets.mask` in anything that is shown
 
 
 def load(path: Path | None, env: Mapping[str, str]) -> Config:
@@ -100,6 +102,8 @@ def interpret(documents: list[Document], env: Mapping[str, str], problems: Probl
         pools=tuple(_build_and_check(layers, grace, problems) for layers in stacks),
         source=str(main.path.absolute()),
         stated_stops=frozenset(layers[0].at.keys[-1] for layers in stacks if stated(layers, "stop.timeout")),
+        watch=bool(whole.watch),
+        hidden=problems.hidden,
     )
 
 

@@ -5,10 +5,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from chaperone_async.errors import ConfigError
+from chaperone_async.system.config.secrets import MASKED, is_secret_key, mask
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_SECRET_NAME = re.compile(r"token|secret|passw|key", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*@")
 _SHOWN = 60
 
 
@@ -42,15 +41,7 @@ class Place(NamedTuple):
     @property
     def secret(self) -> bool:
         """Whether a value here must not be shown."""
-        keys = [key for key in self.keys if not key.startswith("[")]
-        parent, last = ("", "", *keys)[-2:]
-        if last in {"token", "users", "env"} or keys[-3:-1] == ["http", "users"]:
-            return True
-        return parent == "env" and is_secret_name(last)
-
-
-def is_secret_name(name: str) -> bool:
-    return _SECRET_NAME.search(name) is not None
+        return is_secret_key(self.keys)
 
 
 class Problems:
@@ -74,7 +65,12 @@ class Problems:
 
     def hide(self, secret: str) -> None:
         """A value that came from a secret of the environment: masked wherever it turns up."""
-        self._secrets.add(secret)
+        if secret:
+            self._secrets.add(secret)
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        return frozenset(self._secrets)
 
     def touch(self, at: Place) -> bool:
         """Whether something here, below, or of which this is a part, was found wrong."""
@@ -93,15 +89,13 @@ class Problems:
         if isinstance(value, dict):
             return "a table"
         if at.secret:
-            return "'***'"
+            return repr(MASKED)
         if isinstance(value, list):
             items = ", ".join(self._show(at.item(index), item) for index, item in enumerate(value[:_SHOWN]))
             return _shorten(f"[{items}]")
         if not isinstance(value, str):
             return _shorten(str(value)) if not isinstance(value, int) or abs(value) < 10**_SHOWN else "a huge number"
-        if value in self._secrets:
-            return "'***'"
-        return _shorten(repr(_URL_PASSWORD.sub("***@", value)))
+        return _shorten(repr(mask(value, self._secrets)))
 
 
 def _shorten(text: str) -> str:

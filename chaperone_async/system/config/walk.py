@@ -1,11 +1,11 @@
 """One walk over a parsed file: every value becomes its type of `model`, or a problem; the walk goes on after each."""
 
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
 from chaperone_async.system.config import words
-from chaperone_async.system.config.model import Table
+from chaperone_async.system.config.keys import Table, keys_of
 from chaperone_async.system.config.problems import Place, Problems, advise
 
 TableT = TypeVar("TableT", bound=Table)
@@ -16,20 +16,18 @@ def read_table(kind: type[TableT], raw: object, at: Place, problems: Problems) -
     if not isinstance(raw, dict):
         problems.refuse(at, raw, f"is not a table; write [{at.key}]" if at.key else "is not a table")
         return kind()
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    keys = keys_of(kind)
     values = {}
     for key, value in raw.items():
-        if key in fields:
-            values[fields[key].name] = _read_value(fields[key].type, value, at / key, problems)
+        if key in keys:
+            values[keys[key].name] = _read_value(keys[key].kind, value, at / key, problems)
         else:
-            problems.unknown(at / key, (name for name, field in fields.items() if not _is_later(field.type)))
+            problems.unknown(at / key, (name for name, known in keys.items() if not is_later(known.kind)))
     return kind(**values)
 
 
 def _read_value(kind: Any, value: object, at: Place, problems: Problems) -> Any:
     """None where it could not be read."""
-    if type(None) in get_args(kind):
-        kind = Union[tuple(option for option in get_args(kind) if option is not type(None))]  # noqa: UP007  built at run time
     if isinstance(kind, type) and issubclass(kind, Table):
         return read_table(kind, value, at, problems)
     if get_origin(kind) is dict:
@@ -41,15 +39,16 @@ def _read_value(kind: Any, value: object, at: Place, problems: Problems) -> Any:
     try:
         return convert(value, kind)
     except ValueError as error:
-        if _is_later(kind):
+        if is_later(kind):
             problems.add(at, str(error))  # whatever the value is
         else:
             problems.refuse(at, value, str(error))
         return None
 
 
-def _is_later(kind: Any) -> bool:
-    return any(isinstance(option, type) and issubclass(option, words.Later) for option in (kind, *get_args(kind)))
+def is_later(kind: Any) -> bool:
+    """Whether a key of this type is known, and never accepted."""
+    return isinstance(kind, type) and issubclass(kind, words.Later)
 
 
 def _read_entries(kinds: tuple[Any, ...], raw: object, at: Place, problems: Problems) -> dict[str, Any] | None:

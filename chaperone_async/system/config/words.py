@@ -199,7 +199,3 @@ class Later:
     @classmethod
     def parse(cls, _: object) -> Self:
         raise ValueError(cls.why)
-
-
-class Job(Later):
-    why = "is handed to a backend, and backends are not supported by this version; write the options into command"

@@ -21,7 +21,7 @@ def test_all_that_is_wrong_is_told_at_once_in_the_order_of_the_file(refused: Ref
         min_ready = 2
     """)
     assert problems == [
-        "chaperone.toml: grace: unknown key; valid are defaults, http, include, logs, name, pools, shutdown",
+        "chaperone.toml: grace: unknown key; valid are defaults, http, include, logs, name, pools, shutdown, watch",
         "chaperone.toml: http.listen: 'nowhere' " + NO_LISTENER,
         "chaperone.toml: pools.email.workers: 'five' is not a whole number; write a count such as 5",
         "chaperone.toml: pools.email.health.intervall: unknown key; did you mean 'interval'?",
@@ -75,7 +75,6 @@ def test_all_that_is_wrong_is_told_at_once_in_the_order_of_the_file(refused: Ref
         ('backend = "celery"', "backend: is not supported by this version; remove this key"),
         ('celery.app = "proj"', "celery: is not supported by this version; remove this key"),
         ("autoscale.target = 10", "autoscale: is not supported by this version; remove this key"),
-        ("job = { timeout = 60 }", "job: is handed to a backend, and backends are not supported by this version"),
         ("user = 1979-05-27", "user: 1979-05-27 is not an account"),
         (f"crash_records = {'9' * 80}", "crash_records: a huge number is out of range"),
     ],

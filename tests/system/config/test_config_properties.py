@@ -5,25 +5,24 @@ import math
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import msgspec
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from chaperone_async.errors import ConfigError
+from chaperone_async.system.config.keys import Table, keys_of
 from chaperone_async.system.config.lint import lint
 from chaperone_async.system.config.load import Config, load
-from chaperone_async.system.config.model import FileTable, PoolTable, Table
+from chaperone_async.system.config.model import FileTable, PoolTable
 
 
 def known_keys(table: type[Table], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for field in msgspec.structs.fields(table):
-        keys = (*prefix, field.encode_name)
+    for key in keys_of(table).values():
+        keys = (*prefix, key.key)
         yield keys
-        for kind in get_args(field.type):
-            if isinstance(kind, type) and issubclass(kind, Table):
-                yield from known_keys(kind, keys)
+        if key.table is not None:
+            yield from known_keys(key.table, keys)
 
 
 PLACES = [*known_keys(FileTable), *known_keys(PoolTable, ("pools", "a")), ("pools", "a", "env", "X"), ("pools", "all")]

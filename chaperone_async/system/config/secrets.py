@@ -1,0 +1,33 @@
+"""What must not be shown: which names promise a secret, and a text without the secrets in it."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+MASKED = "***"
+_NAME = re.compile(r"token|secret|passw|key", re.IGNORECASE)
+_URL_PASSWORD = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*@")
+_SHORTEST_PART = 4  # a shorter secret is masked only as a whole: what it is made of turns up everywhere by chance
+
+
+def is_secret_name(name: str) -> bool:
+    """Of an environment variable."""
+    return _NAME.search(name) is not None
+
+
+def is_secret_key(keys: Sequence[str]) -> bool:
+    """Whether a value at this path of the configuration must not be shown, whatever it is."""
+    names = [key for key in keys if not key.startswith("[")]
+    parent, last = ("", "", *names)[-2:]
+    if last in {"token", "users", "env"} or names[-3:-1] == ["http", "users"]:
+        return True
+    return parent == "env" and is_secret_name(last)
+
+
+def mask(text: str, hidden: Iterable[str] = ()) -> str:
+    """Without passwords in URLs, and without these values (`Config.hidden`: those of secret environment variables)."""
+    for secret in sorted(hidden, key=len, reverse=True):
+        if text == secret:
+            return MASKED
+        if len(secret) >= _SHORTEST_PART:
+            text = text.replace(secret, MASKED)
+    return _URL_PASSWORD.sub(f"{MASKED}@", text)
