@@ -8,7 +8,7 @@ async with OsProcesses(outputs, sockets) as processes:   # adopts orphans, start
 import asyncio
 import os
 from asyncio.subprocess import Process
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from signal import SIGKILL, Signals
 from types import TracebackType
@@ -34,7 +34,7 @@ from chaperone_async.system.launch import (
     use_pidfds,
 )
 from chaperone_async.system.limits import Errand, start_limited
-from chaperone_async.system.ports import ExitStatus
+from chaperone_async.system.ports import ExitStatus, OutputSink
 from chaperone_async.system.reaper import Reaper
 from chaperone_async.system.reserve import keep_reserve
 from chaperone_async.system.sweep import Family, Life, Sweeper
@@ -55,6 +55,8 @@ class WorkerOutputs(Protocol):
         """The worker is gone: read what is left, without blocking, and close. Nothing for one never opened."""
 
     def tail(self, ref: WorkerRef, lines: int) -> Sequence[str]: ...
+
+    def follow(self, pool: str | None, sink: OutputSink) -> Callable[[], None]: ...
 
     def forget(self, ref: WorkerRef) -> None: ...
 
@@ -189,6 +191,9 @@ class OsProcesses:
 
     def output(self, ref: WorkerRef, lines: int) -> Sequence[str]:
         return self._outputs.tail(ref, lines)
+
+    def follow(self, pool: str | None, sink: OutputSink) -> Callable[[], None]:
+        return self._outputs.follow(pool, sink)
 
     def forget(self, ref: WorkerRef) -> None:
         self._outputs.forget(ref)

@@ -1,7 +1,8 @@
 """What workers print: read from one pipe each, remembered, and passed on to stdout or a log file.
 
     worker's stdout and stderr ──▶ pipe ──▶ fold ──▶ Tail (memory)
-                                               └───▶ dressed ──▶ StdoutWriter, or raw ──▶ LogFile
+                                               ├───▶ dressed ──▶ StdoutWriter, or raw ──▶ LogFile
+                                               └───▶ whoever follows
 
 One pipe for both streams keeps their order, and needs half the descriptors. A worker that floods is read a chunk per
 turn of the loop, and waits for its pipe like any writer; nothing here waits for it.
@@ -18,6 +19,7 @@ from chaperone_async.core.expand import expand, placeholders
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.system.lines import LogFormat, dress_json, dress_text, fold
 from chaperone_async.system.logfile import Clock, LogFiles, Trouble
+from chaperone_async.system.ports import OutputSink
 from chaperone_async.system.stdout import StdoutWriter
 from chaperone_async.system.tail import Tail
 
@@ -43,6 +45,7 @@ class Outputs:
         self._files = LogFiles(trouble, clock)
         self._open: dict[WorkerRef, _Stream] = {}
         self._tails: dict[WorkerRef, Tail] = {}
+        self._followers: tuple[tuple[str | None, OutputSink], ...] = ()
 
     def open(self, ref: WorkerRef, worker_id: str, spec: PoolSpec) -> int:
         """Start reading this worker. The answer is the pipe's other end, for its stdout and stderr: blocking, closed
@@ -57,7 +60,7 @@ class Outputs:
             sink = self._files.open(path, spec.logs.max_size, spec.logs.backups).write
         else:
             sink = self._to_stdout(ref, worker_id)
-        self._open[ref] = _Stream(readable, tail, sink, path)
+        self._open[ref] = _Stream(readable, tail, sink, path, lambda block: self._tell_followers(ref, block))
         asyncio.get_running_loop().add_reader(readable, self._read, ref)
         return writable
 
@@ -77,6 +80,20 @@ class Outputs:
         """The last whole lines, oldest first; of a dead worker also its unfinished one."""
         tail = self._tails.get(ref)
         return tail.last(lines) if tail else []
+
+    def follow(self, pool: str | None, sink: OutputSink) -> Callable[[], None]:
+        """See `Processes.follow`."""
+        follower = (pool, sink)
+        self._followers = (*self._followers, follower)
+        return lambda: self._unfollow(follower)
+
+    def _unfollow(self, follower: tuple[str | None, OutputSink]) -> None:
+        self._followers = tuple(other for other in self._followers if other is not follower)
+
+    def _tell_followers(self, ref: WorkerRef, block: bytes) -> None:
+        for pool, sink in self._followers:
+            if pool is None or pool == ref.pool:
+                sink(ref, block)
 
     def forget(self, ref: WorkerRef) -> None:
         self.finish(ref)
@@ -112,13 +129,14 @@ class Outputs:
 class _Stream:
     """One worker's pipe, and what it has not yet ended with a newline."""
 
-    __slots__ = ("_partial", "_sink", "_tail", "fd", "path")
+    __slots__ = ("_partial", "_sink", "_tail", "_tell", "fd", "path")
 
-    def __init__(self, fd: int, tail: Tail, sink: Sink, path: str | None) -> None:
+    def __init__(self, fd: int, tail: Tail, sink: Sink, path: str | None, tell: Sink) -> None:
         self.fd = fd
         self.path = path  # of its log file
         self._tail = tail
         self._sink = sink
+        self._tell = tell  # those who follow
         self._partial = b""
 
     def read(self) -> bytes | None:
@@ -141,3 +159,4 @@ class _Stream:
     def _pass_on(self, block: bytes) -> None:
         self._tail.add(block)
         self._sink(block)
+        self._tell(block)

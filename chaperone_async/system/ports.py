@@ -54,6 +54,10 @@ class Telemetry:
     busy_seconds: float = 0.0  # total duration of ended jobs
 
 
+OutputSink = Callable[[WorkerRef, bytes], None]
+"""Takes bytes made of whole lines, each ended by a newline."""
+
+
 class Child(Protocol):
     """One live process life."""
 
@@ -81,6 +85,11 @@ class Processes(Protocol):
 
     def output(self, ref: WorkerRef, lines: int) -> Sequence[str]:
         """The last lines this worker wrote, oldest first; also for a dead one until `forget`."""
+
+    def follow(self, pool: str | None, sink: OutputSink) -> Callable[[], None]:
+        """Whatever a worker of this pool (None: of any) writes from now on goes to `sink` too, which must not block and
+        must not raise. Nothing comes twice, here and from `output`, or gets lost between the two, if both are asked
+        without waiting in between. Returns its undoing."""
 
     def forget(self, ref: WorkerRef) -> None:
         """Nobody will ask about this life again."""

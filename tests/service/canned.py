@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,7 +28,7 @@ from chaperone_async.supervision.runner import World as Ports
 from chaperone_async.supervision.supervisor import Supervisor
 from chaperone_async.system.clock import WallClock
 from chaperone_async.system.config.load import Tls
-from chaperone_async.system.ports import Child, NoticeSink, SpawnError, Telemetry, Usage
+from chaperone_async.system.ports import Child, NoticeSink, OutputSink, SpawnError, Telemetry, Usage
 from chaperone_async.system.threads import DaemonThreads
 from tests.core.world import World
 
@@ -54,9 +54,16 @@ def up(of: PoolSpec) -> World:
 
 @dataclass
 class Written:
-    """Processes that only ever wrote something."""
+    """Processes that only ever wrote something, or write it when a test says so."""
 
     lines: dict[WorkerRef, list[str]] = field(default_factory=dict)
+    followers: list[tuple[str | None, OutputSink]] = field(default_factory=list)
+
+    def write(self, ref: WorkerRef, *lines: str) -> None:
+        self.lines.setdefault(ref, []).extend(lines)
+        for pool, sink in tuple(self.followers):
+            if pool in {None, ref.pool}:
+                sink(ref, "".join(f"{line}\n" for line in lines).encode())
 
     async def spawn(self, ref: WorkerRef, worker_id: str, spec: PoolSpec) -> Child:
         raise SpawnError("nothing can be run here")
@@ -67,6 +74,11 @@ class Written:
 
     def output(self, ref: WorkerRef, lines: int) -> Sequence[str]:
         return self.lines.get(ref, [])[-lines:]
+
+    def follow(self, pool: str | None, sink: OutputSink) -> Callable[[], None]:
+        follower = (pool, sink)
+        self.followers.append(follower)
+        return lambda: self.followers.remove(follower)
 
     def forget(self, ref: WorkerRef) -> None: ...
 

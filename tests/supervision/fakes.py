@@ -18,7 +18,17 @@ from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.journal import Journal
 from chaperone_async.supervision.runner import PoolRunner, World
 from chaperone_async.supervision.supervisor import Supervisor
-from chaperone_async.system.ports import ExitStatus, Notice, NoticeSink, Prober, SpawnError, Telemetry, Usage, Verdict
+from chaperone_async.system.ports import (
+    ExitStatus,
+    Notice,
+    NoticeSink,
+    OutputSink,
+    Prober,
+    SpawnError,
+    Telemetry,
+    Usage,
+    Verdict,
+)
 
 
 @dataclass(frozen=True)
@@ -125,6 +135,10 @@ class FakeWorld:
     def output(self, ref: WorkerRef, lines: int) -> Sequence[str]:
         return self._script(ref).output[-lines:]
 
+    def follow(self, pool: str | None, sink: OutputSink) -> Callable[[], None]:
+        """Here nobody writes while he lives."""
+        return lambda: None
+
     def forget(self, ref: WorkerRef) -> None:
         self.forgotten.append(ref)
 
@@ -213,7 +227,7 @@ async def supervising(
     """The pools run from second 0. What the block has not ended is cancelled, and then nothing may be left alive."""
     supervisor = Supervisor(world.ports, world.journal, salt=7)
     for spec in specs:
-        supervisor.add(spec, hooks or Hooks(), lambda _: probers)
+        supervisor.add(spec, hooks or Hooks(), lambda *_: probers)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(supervisor.run)
         yield supervisor

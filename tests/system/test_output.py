@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -256,3 +256,44 @@ def test_a_fold_never_cuts_a_character() -> None:
         text = "a" * shift + "€" * 20000
         folded = fold(text.encode())
         assert folded.decode().replace(FOLD.decode(), "") == text
+
+
+def follow(outputs: Outputs, pool: str | None) -> tuple[list[tuple[int, bytes]], Callable[[], None]]:
+    """What is heard, by generation; and how to stop hearing."""
+    heard: list[tuple[int, bytes]] = []
+    return heard, outputs.follow(pool, lambda ref, block: heard.append((ref.generation, block)))
+
+
+async def test_a_follower_gets_whole_lines_of_its_pool_and_at_a_workers_end_the_unfinished_one(
+    outputs: Outputs,
+) -> None:
+    mails, _ = follow(outputs, "mail")
+    everything, _ = follow(outputs, None)
+    others, _ = follow(outputs, "other")
+    await say(outputs, "printf 'one\\ntw'; printf 'o\\nthree'")
+    await say(outputs, "echo next", ref=replace(REF, generation=2))
+    for heard in (mails, everything):
+        assert b"".join(block for generation, block in heard if generation == 1) == b"one\ntwo\nthree\n"
+        assert all(block.endswith(b"\n") for _, block in heard)
+        assert heard[-1] == (2, b"next\n")
+    assert not others
+
+
+async def test_whoever_follows_no_more_hears_no_more(outputs: Outputs) -> None:
+    heard, leave = follow(outputs, None)
+    await say(outputs, "echo one")
+    leave()
+    await say(outputs, "echo two", ref=replace(REF, generation=2))
+    assert heard == [(1, b"one\n")]
+
+
+async def test_what_was_written_before_and_what_is_written_after_make_a_whole(outputs: Outputs) -> None:
+    worker = start(outputs, "seq 1 1000; read line; seq 1001 2000")
+    while not outputs.tail(REF, 1):
+        await asyncio.sleep(0)
+    before = outputs.tail(REF, 5000)
+    heard, _ = follow(outputs, "mail")
+    await until_exit(worker)
+    outputs.finish(REF)
+    after = b"".join(block for _, block in heard).decode().split()
+    assert [*before, *after] == [str(number) for number in range(1, 2001)]

@@ -11,6 +11,7 @@ import anyio
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.system.janitor import read_environ, read_stat, read_table
+from chaperone_async.system.ports import OutputSink
 
 REF = WorkerRef("pool", 0, 1)
 
@@ -40,6 +41,9 @@ class Written:
 
     def tail(self, ref: WorkerRef, lines: int) -> Sequence[str]:
         return self.text.get(ref, "").splitlines()[-lines:]
+
+    def follow(self, pool: str | None, sink: OutputSink) -> Callable[[], None]:
+        raise NotImplementedError
 
     def forget(self, ref: WorkerRef) -> None:
         self.text.pop(ref, None)
