@@ -44,6 +44,11 @@ class Access:
         return self._token is None and not self._users
 
     @property
+    def schemes(self) -> list[str]:
+        """What may be shown: a `token`, a `user`'s password."""
+        return ["token"] * (self._token is not None) + ["user"] * bool(self._users)
+
+    @property
     def challenge(self) -> str:
         """For WWW-Authenticate."""
         basic = 'Basic realm="chaperone", charset="UTF-8"' if self._users else ""

@@ -10,6 +10,7 @@ from chaperone_async.service.http.auth import require_permission
 from chaperone_async.service.http.connection import mark_busy
 from chaperone_async.service.http.face import Face
 from chaperone_async.service.http.inputs import BODY_TIME, BODY_TIMES, refuse_undeclared
+from chaperone_async.service.http.openapi import DESCRIPTION, Description
 from chaperone_async.service.http.problems import MOST_BODY, answer_problems
 from chaperone_async.service.http.route import Handler, Route
 from chaperone_async.service.http.rules import House
@@ -25,6 +26,7 @@ def make_app(face: Face, routes: Sequence[Route] = TABLE, *, loopback_only: bool
     guard = require_permission(access, House(credentials=not access.open, loopback_only=loopback_only), bound)
     app = web.Application(middlewares=[mark_busy, answer_problems, guard], client_max_size=BODY_LIMIT)
     app[FACE] = face
+    app[DESCRIPTION] = Description(routes, face.views.version, access.schemes)
     app[MOST_BODY] = BODY_LIMIT
     app[BODY_TIMES] = BODY_TIME
     for handler, route in bound.items():

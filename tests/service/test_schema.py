@@ -1,0 +1,71 @@
+"""openapi.json says what the API does: every operation is tried with right and wrong requests over a real socket."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from anyio.from_thread import start_blocking_portal
+from hypothesis import settings
+
+from chaperone_async.service.http.openapi import Description
+from chaperone_async.service.http.table import TABLE
+from tests.service.canned import Canned, served, spec, up
+
+TOKEN = "s3cret-token"
+DOCUMENT = Description(TABLE, "1.2.3", ["token"]).document
+KNOWN = {"pool": "emails", "queue": "emails", "id": "0"}
+
+schema = schemathesis.openapi.from_dict(json.loads(DOCUMENT))
+endless = {route.path for route in TABLE if "text/event-stream" in str(route.answers)}
+"""Streams end with the client, which here waits for the end: they are tried elsewhere."""
+
+
+@schema.hook
+def map_path_parameters(_: object, parameters: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Of random names half are of something that there is."""
+    if not parameters:
+        return parameters
+    return {name: KNOWN.get(name, text) if len(str(text)) % 2 else text for name, text in parameters.items()}
+
+
+def canned() -> Canned:
+    pool = up(spec(workers=2))
+    pool.dies(pool.ref(1), code=3)
+    made = Canned(pool)
+    made.stall(-3600)  # nobody gives signs of life here, and a probe that fails is rightly taken for a failure
+    return made
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with start_blocking_portal() as portal:
+        serving = served(canned().face(token=TOKEN), tmp_path_factory.mktemp("schema"))
+        with portal.wrap_async_context_manager(serving) as where:
+            yield f"http://{where.tcp}"
+
+
+@schema.exclude(path=sorted(endless)).parametrize()
+@settings(max_examples=5, deadline=None)
+def test_an_operation_does_what_its_description_says(case: schemathesis.Case[Any], url: str) -> None:
+    case.call_and_validate(base_url=url, headers={"Authorization": f"Bearer {TOKEN}"})
+
+
+async def test_the_description_is_served_with_what_is_configured(tmp_path: Path) -> None:
+    async with served(canned().face(token=TOKEN), tmp_path) as where, where.unix_session() as client:
+        answer = await client.get("/openapi.json")
+        assert answer.content_type == "application/json"
+        assert await answer.json() == json.loads(DOCUMENT)
+
+
+def test_every_route_is_described_once_with_all_its_answers() -> None:
+    paths = json.loads(DOCUMENT)["paths"]
+    told = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert told == {(route.method, route.path) for route in TABLE}
+    assert len(TABLE) == len(told)
+    for route in TABLE:
+        responses = paths[route.path][route.method.lower()]["responses"]
+        assert {str(status) for status in route.answers} <= set(responses)
+        assert ("401" in responses) == (route.access != "open")
