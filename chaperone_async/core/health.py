@@ -43,6 +43,12 @@ def is_unhealthy(policy: HealthPolicy, failing: tuple[Failing, ...]) -> bool:
     return any(f.count >= policy.failure_threshold for f in failing)
 
 
+def is_made(policy: HealthPolicy, check: str) -> bool:
+    """Of active checks."""
+    made = {"http": policy.http, "tcp": policy.tcp, "exec": policy.exec, "python": policy.python or policy.callback}
+    return bool(made.get(check))
+
+
 def reason_for(failing: Failing) -> Reason:
     return Reason.MEMORY if failing.check == "memory" else Reason.UNHEALTHY
 

@@ -178,9 +178,13 @@ def pardon(_rules: Rules, slot: Slot, state: Spawning | _Served, _event: Pardon)
 
 
 def adopt(rules: Rules, slot: Slot, state: _Served, _event: Adopt) -> Move:
-    """A limit on its time counts from its start, whenever the limit was set."""
-    life = state.life
-    life = replace(life, recycle_at=recycle.recycle_at(rules.spec.recycle, life.ref, rules.salt, life.spawned_at))
+    """A limit on its time counts from its start, whenever it was set. Checks that are made no more fail no more."""
+    life, policy = state.life, rules.spec.health
+    life = replace(
+        life,
+        recycle_at=recycle.recycle_at(rules.spec.recycle, life.ref, rules.salt, life.spawned_at),
+        failing=tuple(f for f in life.failing if f.check in health.PASSIVE or health.is_made(policy, f.check)),
+    )
     return with_state(slot, replace(state, life=life)), ()
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from chaperone_async.core.actions import Announce
 from chaperone_async.core.events import WorkerRef
@@ -41,9 +42,9 @@ class Composed:
 
     def add(self, spec: PoolSpec, hooks: Hooks) -> PoolRunner:
         """Raises DuplicatePool, or ConfigError where a check cannot be made."""
-        return self.supervisor.add(spec, hooks, lambda runner: self._probers(spec, hooks, runner))
+        return self.supervisor.add(spec, hooks, partial(self._probers, hooks))
 
-    def _probers(self, spec: PoolSpec, hooks: Hooks, runner: PoolRunner) -> tuple[Prober, ...]:
+    def _probers(self, hooks: Hooks, runner: PoolRunner, spec: PoolSpec) -> tuple[Prober, ...]:
         def on_error(_ref: WorkerRef, error: BaseException) -> None:
             runner.check_raised(error)
 

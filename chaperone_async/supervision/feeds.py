@@ -23,22 +23,20 @@ class HealthFeed:
     """One per pool: every `interval` it samples all workers in one pass, judges what the sample shows, and starts the
     active checks. A check that is still under way is not started a second time."""
 
-    def __init__(self, runner: PoolRunner, probers: tuple[Prober, ...]) -> None:
+    def __init__(self, runner: PoolRunner) -> None:
         self._runner = runner
-        self._probers = probers
         self._under_way: set[tuple[WorkerRef, str]] = set()
         self._limiter = anyio.CapacityLimiter(PROBES_AT_ONCE)
 
     async def run(self) -> None:
-        interval = self._runner.pool.spec.health.interval
         async with anyio.create_task_group() as tasks:
-            next_tick = anyio.current_time() + interval
+            next_tick = anyio.current_time()
             while True:
+                next_tick = max(next_tick + self._runner.pool.spec.health.interval, anyio.current_time())
                 await anyio.sleep_until(next_tick)
                 self._tick()
-                if self._probers:
+                if self._runner.terms.probing:
                     self._probe(tasks)
-                next_tick = max(next_tick + interval, anyio.current_time())
 
     def _tick(self) -> None:
         runner = self._runner
@@ -70,8 +68,10 @@ class HealthFeed:
                 failures["process"] = "a zombie"
             if policy.memory_limit and usage.memory > policy.memory_limit:
                 failures["memory"] = f"{usage.memory / MB:.0f} MB of at most {policy.memory_limit / MB:.0f} MB"
-        if policy.heartbeat and said.heartbeat_at is not None and now - said.heartbeat_at > policy.heartbeat:
-            failures["heartbeat"] = f"none for {now - said.heartbeat_at:.1f} s, wanted every {policy.heartbeat:g} s"
+        if said.heartbeat_at is not None:
+            wanted = self._runner.terms.of(life.ref).spec.health.heartbeat
+            if 0 < wanted < now - said.heartbeat_at:
+                failures["heartbeat"] = f"none for {now - said.heartbeat_at:.1f} s, wanted every {wanted:g} s"
         for check, detail in failures.items():
             yield CheckResult(life.ref, check, passed=False, detail=detail)
         for failing in life.failing:
@@ -93,7 +93,7 @@ class HealthFeed:
     def _probe(self, tasks: TaskGroup) -> None:
         for slot in self._runner.pool.slots:
             if isinstance(slot.state, Starting | Running):
-                for prober in self._probers:
+                for prober in self._runner.terms.of(slot.state.life.ref).probers:
                     key = (slot.state.life.ref, prober.check)
                     if key not in self._under_way:
                         self._under_way.add(key)

@@ -49,16 +49,16 @@ def we_are_cancelled() -> bool:
 
 
 class CallbackRunner:
-    """Calls sync functions in a thread and async ones in the loop, and cuts either off after `timeout` seconds."""
+    """Calls sync functions in a thread and async ones in the loop."""
 
-    def __init__(self, timeout: float, threads: Threads) -> None:
-        self._timeout = timeout
+    def __init__(self, threads: Threads) -> None:
         self._threads = threads
 
-    async def call(self, function: Callback, worker: object) -> Outcome:
-        """In a task of its own: what the function calls can see that it is inside a callback."""
+    async def call(self, function: Callback, worker: object, seconds: float) -> Outcome:
+        """In a task of its own: what the function calls can see that it is inside a callback. Cut off after so many
+        seconds."""
         in_callback.set(True)
-        with anyio.move_on_after(self._timeout) as scope:
+        with anyio.move_on_after(seconds) as scope:
             try:
                 return Outcome(await self._run(function, worker))
             except StopPool as stop:
@@ -70,7 +70,7 @@ class CallbackRunner:
             except (Exception, SystemExit):  # noqa: BLE001  whatever a user's function raises, supervision goes on
                 return Outcome(error=traceback.format_exc())
         if scope.cancelled_caught:
-            return Outcome(error=f"cut off: it did not return within {self._timeout:g} s")
+            return Outcome(error=f"cut off: it did not return within {seconds:g} s")
         return Outcome()
 
     async def _run(self, function: Callback, worker: object) -> Any:

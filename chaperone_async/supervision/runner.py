@@ -26,15 +26,17 @@ from chaperone_async.core.reasons import Reason
 from chaperone_async.core.recycle import job_limit
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.core.step import step
-from chaperone_async.errors import StopPool
+from chaperone_async.errors import ConfigError, StopPool
 from chaperone_async.supervision.handle import Worker
 from chaperone_async.supervision.hooks import CallbackRunner, Hooks, Threads
 from chaperone_async.supervision.journal import OUTPUT_LINES_KEPT, Journal
 from chaperone_async.supervision.monitor import monitor_worker
 from chaperone_async.supervision.readings import Readings
+from chaperone_async.supervision.terms import TermsBook
 from chaperone_async.system.ports import (
     ExtendNotice,
     Notice,
+    Prober,
     Processes,
     ReadyNotice,
     StoppingNotice,
@@ -57,8 +59,25 @@ class World:
     make_threads: Callable[[], Threads]
 
 
+ProberMaker = Callable[["PoolRunner", PoolSpec], tuple[Prober, ...]]
+
+
+def no_probers(_runner: "PoolRunner", _spec: PoolSpec) -> tuple[Prober, ...]:
+    return ()
+
+
 class PoolRunner:
-    def __init__(self, spec: PoolSpec, world: World, journal: Journal, hooks: Hooks, salt: int) -> None:
+    """Raises ConfigError where the pool's active checks cannot be made."""
+
+    def __init__(
+        self,
+        spec: PoolSpec,
+        world: World,
+        journal: Journal,
+        hooks: Hooks,
+        salt: int,
+        make_probers: ProberMaker = no_probers,
+    ) -> None:
         self.pool: Pool = new_pool(spec, salt)
         self.readings = Readings()
         self.sampler = world.sampler
@@ -70,13 +89,14 @@ class PoolRunner:
         self.broken_checks: dict[str, str] = {}
         self._journal = journal
         self._hooks = hooks
-        self._callbacks = CallbackRunner(spec.callbacks.timeout, world.make_threads())
+        self._callbacks = CallbackRunner(world.make_threads())
         self._inbox: deque[PoolEvent] = deque()
         self._arrived = anyio.Event()
         self._waiting: list[tuple[Callable[[Pool], bool], anyio.Event]] = []
         self._over = False
         self._last_dead: dict[int, Death] = {}
         self._jobs_of_the_dead = 0
+        self.terms = TermsBook(spec, lambda wanted: make_probers(self, wanted))
 
     # What others may do
 
@@ -191,15 +211,24 @@ class PoolRunner:
         return self._inbox.popleft() if self._inbox else TimePassed(anyio.current_time())
 
     def _advance(self, event: PoolEvent, tasks: TaskGroup) -> None:
-        before = len(self.pool.slots)
-        self.pool, actions = step(self.pool, event)
+        before = self.pool
+        self.pool, actions = step(before, event)
+        if self.pool.spec is not before.spec:
+            self._change_terms(before)
         for action in actions:
             self._perform(action, tasks)
-        for slot in range(len(self.pool.slots), before):
+        for slot in range(len(self.pool.slots), len(before.slots)):
             self.telemetry.retire(self.pool.name, slot)
         for condition, happened in self._waiting:
             if condition(self.pool):
                 happened.set()
+
+    def _change_terms(self, before: Pool) -> None:
+        self.broken_checks.clear()
+        try:
+            self.terms.change(before, self.pool)
+        except ConfigError as error:  # it could be made before, when the change was accepted
+            self.count_broken_check("health", str(error))
 
     def _perform(self, action: Action, tasks: TaskGroup) -> None:
         match action:
@@ -224,7 +253,7 @@ class PoolRunner:
     async def _consult(self, action: Consult, worker: Worker) -> None:
         function = self._hooks.named(action.hook)
         if function is not None:
-            outcome = await self._callbacks.call(function, worker)
+            outcome = await self._callbacks.call(function, worker, self.pool.spec.callbacks.timeout)
             if outcome.error is not None:
                 self.callback_failed(action.hook, outcome.error)
             if outcome.stop is not None:

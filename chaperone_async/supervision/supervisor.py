@@ -2,7 +2,7 @@
 
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from chaperone_async.core.actions import Announce
-from chaperone_async.core.events import PoolEvent, ShutdownRequested, StopRequested
+from chaperone_async.core.events import PoolEvent, ReloadRequested, ShutdownRequested, StopRequested
 from chaperone_async.core.pool import Pool, new_pool
 from chaperone_async.core.probes import Supervised
 from chaperone_async.core.spec import PoolSpec
@@ -19,12 +19,10 @@ from chaperone_async.supervision.feeds import HealthFeed
 from chaperone_async.supervision.hooks import Hooks, in_callback
 from chaperone_async.supervision.journal import Journal
 from chaperone_async.supervision.readings import Readings
-from chaperone_async.supervision.runner import PoolRunner, World
-from chaperone_async.system.ports import Prober
+from chaperone_async.supervision.runner import PoolRunner, ProberMaker, World, no_probers
 
 PULSE = 1.0
 RATE_WINDOW = 60
-ProberMaker = Callable[[PoolRunner], tuple[Prober, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class Supervisor:
         self._world = world
         self._salt = salt
         self._runners: dict[str, PoolRunner] = {}
-        self._probers: dict[str, tuple[Prober, ...]] = {}
+        self._leaving: set[str] = set()
         self._broken: dict[str, str] = {}
         self._tasks: TaskGroup | None = None
         self._started_at = 0.0
@@ -76,12 +74,13 @@ class Supervisor:
 
     # Pools
 
-    def add(self, spec: PoolSpec, hooks: Hooks, make_probers: ProberMaker | None = None) -> PoolRunner:
-        """A pool added while the supervisor runs starts at once. Raises DuplicatePool."""
+    def add(self, spec: PoolSpec, hooks: Hooks, make_probers: ProberMaker = no_probers) -> PoolRunner:
+        """A pool added while the supervisor runs starts at once. Raises DuplicatePool, and ConfigError where its active
+        checks cannot be made."""
         if spec.name in self._runners:
             raise DuplicatePool(spec.name)
-        runner = PoolRunner(spec, self._world, self.journal, hooks, self._salt + crc32(spec.name.encode()))
-        self._probers[spec.name] = make_probers(runner) if make_probers is not None else ()
+        salt = self._salt + crc32(spec.name.encode())
+        runner = PoolRunner(spec, self._world, self.journal, hooks, salt, make_probers)
         self._runners[spec.name] = runner
         if self._tasks is not None:
             self._tasks.start_soon(self._run_pool, runner, name=f"pool {spec.name}")
@@ -89,20 +88,32 @@ class Supervisor:
             runner.submit(ShutdownRequested(self.deadline, anyio.current_time()))
         return runner
 
-    async def remove(self, name: str) -> None:
+    def reload(self, spec: PoolSpec, by: str) -> None:
+        """The pool of this name is to be as the specification says. Raises UnknownPool."""
+        self.runner(spec.name).submit(ReloadRequested(spec, anyio.current_time(), by))
+
+    async def remove(self, name: str, by: str = "operator") -> None:
         """Stop a pool gracefully, and forget it. Raises UnknownPool."""
         runner = self.runner(name)
         now = anyio.current_time()
-        runner.submit(StopRequested(None, now))
-        await runner.until(lambda pool: not pool.live)
+        self._leaving.add(name)
+        runner.submit(StopRequested(None, now, by))
+        try:
+            await runner.until(lambda pool: not pool.live)
+        finally:
+            self._leaving.discard(name)
         runner.submit(ShutdownRequested(now, now))
         self._forget(name)
+
+    @property
+    def leaving(self) -> frozenset[str]:
+        """Pools that are being removed."""
+        return frozenset(self._leaving)
 
     def _forget(self, name: str) -> None:
         runner = self._runners.pop(name, None)
         if runner is not None:
             runner.forget()
-        self._probers.pop(name, None)
         self._broken.pop(name, None)
         self.journal.forget(name)
 
@@ -182,7 +193,7 @@ class Supervisor:
         name = runner.pool.name
         in_callback.set(False)  # it may have been added by one
         self._world.telemetry.listen(name, runner.notice)
-        feed = HealthFeed(runner, self._probers.get(name, ()))
+        feed = HealthFeed(runner)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(feed.run)

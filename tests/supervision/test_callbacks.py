@@ -202,7 +202,7 @@ async def test_a_pool_added_by_a_callback_does_not_run_inside_the_callback() -> 
     async with supervising(world) as supervisor:
 
         async def on_crash(worker: Worker) -> None:
-            supervisor.add(plan("q"), Hooks(), lambda _: ())
+            supervisor.add(plan("q"), Hooks(), lambda *_: ())
             await anyio.sleep_forever()
 
         supervisor.add(heard(), Hooks(on_crash=on_crash))

@@ -116,7 +116,7 @@ async def test_a_prober_with_a_bug_ends_its_pool_only() -> None:
 
     world = FakeWorld()
     async with supervising(world) as supervisor:
-        supervisor.add(plan(), Hooks(), lambda _: (Broken(Verdict(passed=True)),))
+        supervisor.add(plan(), Hooks(), lambda *_: (Broken(Verdict(passed=True)),))
         supervisor.add(plan("q"), Hooks())
         await anyio.sleep(2)
         assert [ref.pool for ref in world.alive] == ["q"]
