@@ -14,11 +14,11 @@ import anyio
 
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.spec import PoolSpec, SignalTarget
-from chaperone_async.service.http.connection import Bounds
+from chaperone_async.service.http.connection import DEFAULT, Bounds
 from chaperone_async.service.http.face import Face
 from chaperone_async.service.http.listen import Listener, bind
 from chaperone_async.service.http.route import Route
-from chaperone_async.service.http.server import DEFAULT, serve
+from chaperone_async.service.http.server import serve
 from chaperone_async.service.http.table import TABLE
 from chaperone_async.service.views import Views
 from chaperone_async.supervision.hooks import Hooks

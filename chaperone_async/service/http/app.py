@@ -7,9 +7,9 @@ from aiohttp import web
 from chaperone_async.service.http.access import Access
 from chaperone_async.service.http.answers import FACE
 from chaperone_async.service.http.auth import require_permission
-from chaperone_async.service.http.connection import mark_busy
+from chaperone_async.service.http.connection import DEFAULT, Bounds, mark_busy
 from chaperone_async.service.http.face import Face
-from chaperone_async.service.http.inputs import BODY_TIME, BODY_TIMES, refuse_undeclared
+from chaperone_async.service.http.inputs import BODY_TIME, refuse_undeclared
 from chaperone_async.service.http.openapi import DESCRIPTION, Description
 from chaperone_async.service.http.problems import MOST_BODY, answer_problems
 from chaperone_async.service.http.route import Handler, Route
@@ -19,7 +19,9 @@ from chaperone_async.service.http.table import TABLE
 BODY_LIMIT = 1 << 20
 
 
-def make_app(face: Face, routes: Sequence[Route] = TABLE, *, loopback_only: bool = False) -> web.Application:
+def make_app(
+    face: Face, routes: Sequence[Route] = TABLE, bounds: Bounds = DEFAULT, *, loopback_only: bool = False
+) -> web.Application:
     """`loopback_only`: see `rules.House`. Raises ConfigError for a password hash that cannot be read."""
     bound = {_bind(route): route for route in routes}
     access = Access(face.token, face.users)
@@ -28,7 +30,7 @@ def make_app(face: Face, routes: Sequence[Route] = TABLE, *, loopback_only: bool
     app[FACE] = face
     app[DESCRIPTION] = Description(routes, face.views.version, access.schemes)
     app[MOST_BODY] = BODY_LIMIT
-    app[BODY_TIMES] = BODY_TIME
+    app[BODY_TIME] = bounds.body
     for handler, route in bound.items():
         if route.method == "GET":
             app.router.add_get(route.path, handler)  # and HEAD

@@ -12,16 +12,20 @@ from chaperone_async.service.http.problems import FAILED, LOG, problem
 from chaperone_async.service.http.route import Handler
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """Times in seconds. `first_request`: until a new client must have sent the head of its first request.
     `next_request`: until one must have taken its answer and sent the next head. `lingering`: until it must have sent
-    the rest of a body that nobody wants."""
+    the rest of a body that nobody wants. `body`: until it must have sent one that is wanted."""
 
     connections: int = 512
     first_request: float = 10.0
     next_request: float = 75.0
     lingering: float = 2.0
+    body: float = 30.0
+
+
+DEFAULT = Bounds()
 
 
 class Crowd:

@@ -13,9 +13,8 @@ from chaperone_async.service.http.problems import Refused
 from chaperone_async.service.http.route import Route
 from chaperone_async.system.config.problems import advise
 
-BODY_TIME = 30.0
+BODY_TIME = web.AppKey("body_time", float)
 """Seconds for a client to send a body."""
-BODY_TIMES = web.AppKey("body_time", float)
 _SHOWN = 50
 
 StructT = TypeVar("StructT", bound=Struct)
@@ -60,12 +59,12 @@ async def read_body(request: web.Request, kind: type[StructT]) -> StructT:
 
 async def read_raw(request: web.Request) -> bytes:
     """The body in whatever form. Raises Refused(408), and aiohttp's own exception where there is too much of it."""
+    seconds = request.app[BODY_TIME]
     try:
-        with anyio.fail_after(request.app[BODY_TIMES]):
+        with anyio.fail_after(seconds):
             return await request.read()
-    except TimeoutError:
-        why = f"the body did not come within {request.app[BODY_TIMES]:g} s; send it at once"
-        raise Refused(408, why, {"Connection": "close"}) from None
+    except TimeoutError as error:
+        raise Refused(408, f"the body did not come within {seconds:g} s; send it at once") from error
 
 
 def refuse_undeclared(request: web.Request, route: Route) -> None:
@@ -123,7 +122,8 @@ def _show(value: object) -> str:
 def _describe(field: FieldInfo) -> str:
     """`a whole number from 1 to 10000, such as 100`."""
     schema = msgspec.json.schema(field.type)
-    example = f", such as {_show(field.default)}" if field.default not in (NODEFAULT, None) else ""
+    worth_telling = field.default is not NODEFAULT and field.default
+    example = f", such as {_show(field.default)}" if worth_telling else ""
     return f"{_describe_schema(schema)}{example}"
 
 

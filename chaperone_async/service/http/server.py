@@ -9,7 +9,7 @@ import anyio
 from aiohttp import web
 
 from chaperone_async.service.http.app import make_app
-from chaperone_async.service.http.connection import Bounds, Connection, Crowd
+from chaperone_async.service.http.connection import DEFAULT, Bounds, Connection, Crowd
 from chaperone_async.service.http.face import Face
 from chaperone_async.service.http.listen import BACKLOG, Listener, loopback_only
 from chaperone_async.service.http.route import Route
@@ -20,7 +20,6 @@ HANDSHAKE = 10.0
 FINISH = 0.3
 """Seconds for running requests at the end, before they are cancelled, and as many after."""
 CLOSE = 1.0
-DEFAULT = Bounds()
 
 
 async def serve(
@@ -32,7 +31,7 @@ async def serve(
     """
     tls = None if face.tls is None else await anyio.to_thread.run_sync(server_context, face.tls)
     # A request that changes something is carried out even if the client has gone: no handler is cancelled for that.
-    app = make_app(face, routes, loopback_only=loopback_only(listeners))
+    app = make_app(face, routes, bounds, loopback_only=loopback_only(listeners))
     runner = web.AppRunner(app, access_log=None, handler_cancellation=False, shutdown_timeout=FINISH)
     await runner.setup()
     assert runner.server is not None  # noqa: S101  setup has made it, which its type cannot say
