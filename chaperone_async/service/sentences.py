@@ -1,17 +1,21 @@
 """Every event there is: its name, its level, the sentence a person reads about it, and what it means in general."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from chaperone_async.core.actions import Announce
 
-DEBUG, INFO, WARNING, ERROR = "debug", "info", "warning", "error"
-LEVELS = (DEBUG, INFO, WARNING, ERROR)
+Level = Literal["debug", "info", "warning", "error"]
+DEBUG: Level = "debug"
+INFO: Level = "info"
+WARNING: Level = "warning"
+ERROR: Level = "error"
+LEVELS: tuple[str, ...] = (DEBUG, INFO, WARNING, ERROR)
 
 
 class Sentence(NamedTuple):
     """`words` with the event's own data in braces; `meaning` is for the table of events in the documentation."""
 
-    level: str
+    level: Level
     words: str
     meaning: str
 
@@ -141,5 +145,5 @@ def sentence(news: Announce) -> str:
     )
 
 
-def level(news: Announce) -> str:
+def level(news: Announce) -> Level:
     return SENTENCES[news.kind].level

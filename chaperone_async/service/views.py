@@ -10,9 +10,11 @@ from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.spec import MB
 from chaperone_async.core.states import Hold, Slot
 from chaperone_async.core.status import status_of
+from chaperone_async.service.sentences import level, sentence
 from chaperone_async.service.wire import (
     CrashDocument,
     CrashesDocument,
+    EventDocument,
     PoolDocument,
     PoolSummary,
     StatsDocument,
@@ -61,6 +63,10 @@ class Views:
 
     def time(self, at: float) -> str:
         return _text(self.wall(0.0), at)
+
+    def monotonic(self, moment: datetime) -> float:
+        """When `time` shows this moment."""
+        return (moment - self.wall(0.0)).total_seconds()
 
     def status(self, snapshot: Snapshot) -> StatusDocument:
         return {
@@ -208,12 +214,14 @@ class Views:
     def crashes(self, records: Sequence[CrashRecord]) -> CrashesDocument:
         return {"crashes": [self.crash(record) for record in records]}
 
-    def entry(self, entry: Entry) -> View:
+    def entry(self, entry: Entry) -> EventDocument:
         news = entry.news
         return {
             "seq": entry.seq,
             "at": self.time(news.at),
             "event": news.kind,
+            "level": level(news),
+            "message": sentence(news),
             "pool": entry.pool,
             "worker": news.worker_id,
             "slot": None if news.ref is None else news.ref.slot,

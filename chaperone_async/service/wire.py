@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from chaperone_async.core.pool import PoolState
 from chaperone_async.core.status import Activity, Status
+from chaperone_async.service.sentences import Level
 
 Time = Annotated[str, Meta(description="RFC 3339, UTC", extra_json_schema={"format": "date-time"})]
 Seconds = Annotated[float, Meta(description="seconds")]
@@ -137,6 +138,38 @@ class CrashesDocument(TypedDict):
 
 class LinesDocument(TypedDict):
     lines: Annotated[list[str], Meta(description="oldest first")]
+
+
+class WorkerLine(TypedDict):
+    worker: Annotated[str | None, Meta(description="who wrote it; null: the supervisor, of lines that are lost")]
+    line: str
+
+
+class WorkerLinesDocument(TypedDict):
+    lines: Annotated[list[WorkerLine], Meta(description="worker by worker, the oldest line of each first")]
+
+
+class EventDocument(TypedDict):
+    """Something that has happened."""
+
+    seq: Annotated[int, Meta(description="grows by one with each event of one supervisor life")]
+    at: Time
+    event: Annotated[str, Meta(description="its kind, such as worker.crashed")]
+    level: Level
+    message: Annotated[str, Meta(description="the sentence of the supervisor's own log")]
+    pool: Annotated[str | None, Meta(description="null: the supervisor's own")]
+    worker: str | None
+    slot: int | None
+    pid: int | None
+    reason: str | None
+    detail: str | None
+    by: Annotated[str | None, Meta(description="who asked for it")]
+
+
+class EventsDocument(TypedDict):
+    events: Annotated[list[EventDocument], Meta(description="newest first")]
+    last: Annotated[int, Meta(description="the number of the newest event of all; 0: none yet")]
+    epoch: Annotated[str, Meta(description="of this supervisor life: an event's id is <epoch>-<seq>")]
 
 
 class CheckDocument(TypedDict):
