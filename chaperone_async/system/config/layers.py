@@ -1,6 +1,6 @@
 """Which table a value comes from: a pool's own, `[defaults]`, or another file's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -33,12 +33,18 @@ def merge(over: TableT, base: TableT) -> TableT:
 
 def stated(layers: tuple[Layer, ...], key: str) -> Place | None:
     """Where this key of a pool (such as `stop.timeout`) was written; None if it has its default."""
-    for layer in layers:
-        value: Any = layer.table
-        for part in key.split("."):
-            value = getattr(value, part, None)
+    at = nearest(layers, key.split("."))
+    return None if at is None else at.below(key)
+
+
+def nearest(layers: Iterable[tuple[Place, Table]], names: Sequence[str]) -> Place | None:
+    """Of the table that says something here: the first; None if none does. An entry of a dictionary is a name, too."""
+    for at, table in layers:
+        value: Any = table
+        for name in names:
+            value = value.get(name) if isinstance(value, dict) else getattr(value, name, None)
         if value is not None:
-            return layer.at.below(key)
+            return at
     return None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.errors import ConfigError
@@ -28,7 +28,10 @@ from chaperone_async.system.config.problems import Place, Problems
 from chaperone_async.system.config.read import read_all
 from chaperone_async.system.config.walk import read_table
 
+ENVIRONMENT = Place("environment")
 DEFAULT_GRACE = 30.0
+DEFAULT_LOG_FORMAT: LogFormat = "text"
+DEFAULT_LOG_LEVEL: LogLevel = "info"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,29 +56,56 @@ class Config:
     source: str  # the main file, absolute
     stated_stops: frozenset[str] = frozenset()  # pools whose stop.timeout was written, not defaulted
     watch: bool = False
+    files: tuple[str, ...] = ()  # the main file and all that it includes, absolute
     hidden: frozenset[str] = field(default=frozenset(), repr=False)  # what to `secrets.mask` in anything that is shown
+
+
+class Reading(NamedTuple):
+    """What was written, before any default: each file's tables after those of the environment, all of them in one, and
+    of each pool the layers that say something of it, the nearest first."""
+
+    documents: list[Document]
+    files: list[tuple[Place, FileTable]]
+    whole: FileTable
+    stacks: list[tuple[Layer, ...]]
 
 
 def load(path: Path | None, env: Mapping[str, str]) -> Config:
     """Find, read and check the configuration. Raises ConfigError with every problem at once."""
+    return load_reading(path, env)[0]
+
+
+def load_reading(path: Path | None, env: Mapping[str, str]) -> tuple[Config, Reading]:
+    """As `load`, together with where each value stands."""
     document = find_document(path, env)
     if document is None:
         places = f"no ./chaperone.toml, no [tool.chaperone] in ./pyproject.toml and no {SYSTEM_FILE}"
         advice = "name one with -c FILE or $CHAPERONE_CONFIG"
         raise ConfigError([f"cannot find a configuration: there is {places}; {advice}"])
     problems = Problems()
-    config = interpret(read_all(document, env, problems), env, problems)
+    reading = _read(read_all(document, env, problems), env, problems)
+    config = _assemble(reading, env, problems)
     problems.raise_if_any()
-    return config
+    return config, reading
 
 
 def interpret(documents: list[Document], env: Mapping[str, str], problems: Problems) -> Config:
     """Never raises: where there are problems, the result is not to be used."""
+    return _assemble(_read(documents, env, problems), env, problems)
+
+
+def _read(documents: list[Document], env: Mapping[str, str], problems: Problems) -> Reading:
     files = [(document.at, read_table(FileTable, document.table, document.at, problems)) for document in documents]
     refuse_repetition(files, problems)
-    overrides = read_table(FileTable, _overrides(env), Place("environment"), problems)
-    whole = reduce(lambda table, file: merge(table, file[1]), files, overrides)
+    files.insert(0, (ENVIRONMENT, read_table(FileTable, _overrides(env), ENVIRONMENT, problems)))
+    defaults = tuple(Layer(at / "defaults", table.defaults) for at, table in files if table.defaults is not None)
+    own = [Layer(at / "pools" / name, table) for at, tables in files for name, table in (tables.pools or {}).items()]
+    whole = reduce(merge, (table for _, table in files), FileTable())
+    return Reading(documents, files, whole, [(layer, *defaults) for layer in own])
 
+
+def _assemble(reading: Reading, env: Mapping[str, str], problems: Problems) -> Config:
+    documents, files, whole, stacks = reading
     main = documents[0]
     http, logs = whole.http or HttpTable(), whole.logs or LogsTable()
     check_tls(http, main.at, problems)
@@ -83,11 +113,8 @@ def interpret(documents: list[Document], env: Mapping[str, str], problems: Probl
     grace = DEFAULT_GRACE if shutdown.grace is None else float(shutdown.grace)
     if any(problems.touch(at.below("shutdown.grace")) for at, _ in files):
         grace = math.inf  # a grace that was refused contradicts nothing
-    defaults = tuple(Layer(at / "defaults", table.defaults) for at, table in files if table.defaults is not None)
-    own = [Layer(at / "pools" / name, table) for at, tables in files for name, table in (tables.pools or {}).items()]
-    if not own and not any(problems.touch(at / key) for at, _ in files for key in ("pools", "include")):
+    if not stacks and not any(problems.touch(at / key) for at, _ in files for key in ("pools", "include")):
         problems.add(main.at / "pools", 'there are none; add a table such as [pools.emails] with command = "…" in it')
-    stacks = [(layer, *defaults) for layer in own]
     return Config(
         name=str(whole.name or os.uname().nodename),
         listen=listeners.complete(
@@ -97,12 +124,13 @@ def interpret(documents: list[Document], env: Mapping[str, str], problems: Probl
         users=tuple((str(name), str(hashed)) for name, hashed in (http.users or {}).items()),
         tls=None if http.tls is None else Tls(str(http.tls.cert), str(http.tls.key)),
         grace=grace,
-        log_format=logs.format or "text",
-        log_level=logs.level or "info",
+        log_format=logs.format or DEFAULT_LOG_FORMAT,
+        log_level=logs.level or DEFAULT_LOG_LEVEL,
         pools=tuple(_build_and_check(layers, grace, problems) for layers in stacks),
         source=str(main.path.absolute()),
         stated_stops=frozenset(layers[0].at.keys[-1] for layers in stacks if stated(layers, "stop.timeout")),
         watch=bool(whole.watch),
+        files=tuple(str(document.path.absolute()) for document in documents),
         hidden=problems.hidden,
     )
 

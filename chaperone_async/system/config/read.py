@@ -9,7 +9,7 @@ from typing import Any
 from chaperone_async.errors import ConfigError
 from chaperone_async.system.config.find import Document, read_document
 from chaperone_async.system.config.problems import Place, Problems
-from chaperone_async.system.config.secrets import is_secret_name
+from chaperone_async.system.config.secrets import SHORTEST_PART, is_secret_name
 
 _REFERENCE = re.compile(r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^{}]*))?\}|\$\{")
 _DEEPEST = 20
@@ -103,9 +103,10 @@ def _expand_value(value: Any, at: Place, env: Mapping[str, str], problems: Probl
     except ValueError as error:
         problems.refuse(at, value, str(error))
         return None
-    secrets = [name for match in _REFERENCE.finditer(value) if (name := match["name"]) and is_secret_name(name)]
-    if secrets:
-        problems.hide(result)
-        for name in secrets:  # a command is split into words later: the value alone must be known too
-            problems.hide(env.get(name, ""))
+    for match in _REFERENCE.finditer(value):
+        if match["name"] and is_secret_name(match["name"]):
+            secret = env.get(match["name"]) or match["default"] or ""
+            problems.hide(secret)
+            if len(secret) < SHORTEST_PART:
+                problems.hide(result)
     return result

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 MASKED = "***"
 _NAME = re.compile(r"token|secret|passw|key", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*@")
-_SHORTEST_PART = 4  # a shorter secret is masked only as a whole: what it is made of turns up everywhere by chance
+SHORTEST_PART = 4
+"""Of what is masked within a text. Anything shorter is in many a text by chance, and is masked where it is alone."""
 
 
 def is_secret_name(name: str) -> bool:
@@ -25,9 +26,9 @@ def is_secret_key(keys: Sequence[str]) -> bool:
 
 def mask(text: str, hidden: Iterable[str] = ()) -> str:
     """Without passwords in URLs, and without these values (`Config.hidden`: those of secret environment variables)."""
-    for secret in sorted(hidden, key=len, reverse=True):
+    for secret in sorted(hidden, key=len, reverse=True):  # one may be a part of another
         if text == secret:
             return MASKED
-        if len(secret) >= _SHORTEST_PART:
+        if len(secret) >= SHORTEST_PART:
             text = text.replace(secret, MASKED)
     return _URL_PASSWORD.sub(f"{MASKED}@", text)

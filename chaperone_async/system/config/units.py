@@ -1,11 +1,12 @@
 """Numbers as operators write them: `"1h30m"`, `"512MB"`, `5`, `"5"`. Each type reads one kind, into base units.
 
-`parse` raises ValueError with what goes on from the value: `is not a whole number; write a count such as 5`.
+`parse` raises ValueError with what goes on from the value: `is not a whole number; write a count such as 5`. `write` is
+its reverse: the value as one would put it into the file. `schema` tells it to editors, as JSON Schema.
 """
 
 import math
 import re
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_PART = r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)\s*"
@@ -13,6 +14,9 @@ _SIZE_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _SIZE_UNITS |= {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _MEGABYTE = 10**6
+_LEGIBLE_SIZES = ("GB", "GiB", "MB", "MiB", "KB", "KiB", "B")
+_PLAIN = r"[0-9]+(?:\.[0-9]+)?"
+Schema = dict[str, Any]
 
 
 def to_number(value: object) -> float:
@@ -41,6 +45,11 @@ def to_bytes(value: object) -> float:
     return to_number(value) * _MEGABYTE
 
 
+def _shortest(number: float) -> float:
+    """2 for 2.0."""
+    return int(number) if number % 1 == 0 else number
+
+
 class Duration(float):
     """Seconds, zero or more."""
 
@@ -53,6 +62,24 @@ class Duration(float):
             raise ValueError('is negative; write a duration such as "30s", or 0')
         return cls(seconds)
 
+    @classmethod
+    def write(cls, seconds: float) -> float | str:
+        rest, text = round(seconds * 1000), ""
+        for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+            count, rest = divmod(rest, size)
+            text += f"{count}{unit}" if count else ""
+        return text if text and to_seconds(text) == seconds else _shortest(seconds)
+
+    @classmethod
+    def schema(cls) -> Schema:
+        return {
+            "description": "A duration: bare seconds, or a text with units.",
+            "type": ["number", "string"],
+            "minimum": 0,
+            "pattern": rf"^(?:(?:{_PLAIN}\s*(?:ms|s|m|h|d)\s*)+|{_PLAIN})$",
+            "examples": ["30s", "1h30m", "500ms", 5],
+        }
+
 
 class PositiveDuration(Duration):
     @classmethod
@@ -60,6 +87,12 @@ class PositiveDuration(Duration):
         if to_seconds(value) == 0:
             raise ValueError('must be longer than 0; write a duration such as "5s"')
         return super().parse(value)
+
+    @classmethod
+    def schema(cls) -> Schema:
+        schema = super().schema()
+        del schema["minimum"]
+        return schema | {"exclusiveMinimum": 0, "pattern": schema["pattern"].replace("^", "^(?=.*[1-9])", 1)}
 
 
 class Stall(Duration):
@@ -70,6 +103,10 @@ class Stall(Duration):
         if to_seconds(value) > 0:
             raise ValueError('needs a backlog source, which is not supported by this version; write "0" or remove it')
         return super().parse(value)
+
+    @classmethod
+    def schema(cls) -> Schema:
+        return {"description": "Zero.", "type": ["number", "string"], "maximum": 0, "minimum": 0, "pattern": "^0+s?$"}
 
 
 class Size(int):
@@ -83,6 +120,21 @@ class Size(int):
         if size < 0:
             raise ValueError('is negative; write a size such as "512MB", or 0')
         return cls(size)
+
+    @classmethod
+    def write(cls, size: int) -> int | str:
+        units = (unit for unit in _LEGIBLE_SIZES if size and size % _SIZE_UNITS[unit.lower()] == 0)
+        return next((f"{size // _SIZE_UNITS[unit.lower()]}{unit}" for unit in units), 0)
+
+    @classmethod
+    def schema(cls) -> Schema:
+        return {
+            "description": "A size: bare MB (10^6 bytes), or a text with a unit.",
+            "type": ["number", "string"],
+            "minimum": 0,
+            "pattern": rf"^{_PLAIN}(?:\s*(?:[KMGTkmgt][Ii]?)?[Bb])?$",
+            "examples": ["512MB", "1.5GiB", 512],
+        }
 
 
 class Count(int):
@@ -98,6 +150,16 @@ class Count(int):
         if not cls.least <= number <= cls.most:
             raise ValueError(f"is out of range; write a whole number from {cls.least} to {cls.most}")
         return cls(number)
+
+    @classmethod
+    def schema(cls) -> Schema:
+        return {
+            "description": f"A whole number from {cls.least} to {cls.most}.",
+            "type": ["integer", "string"],
+            "minimum": cls.least,
+            "maximum": cls.most,
+            "pattern": "^-?[0-9]+$" if cls.least < 0 else "^[0-9]+$",
+        }
 
 
 class PositiveCount(Count):
@@ -139,6 +201,19 @@ class ResourceLimit(int):
             return cls(value)
         raise ValueError('is not a limit; write a whole number such as 4096, or "unlimited"')
 
+    @classmethod
+    def write(cls, limit: int) -> int | str:
+        return "unlimited" if limit == -1 else limit
+
+    @classmethod
+    def schema(cls) -> Schema:
+        return {
+            "description": 'A whole number, or "unlimited".',
+            "type": ["integer", "string"],
+            "minimum": 0,
+            "pattern": "^(?:unlimited|[0-9]{1,19})$",
+        }
+
 
 class Umask(int):
     @classmethod
@@ -146,6 +221,14 @@ class Umask(int):
         if not isinstance(value, str) or not re.fullmatch("0?[0-7]{1,3}", value):
             raise ValueError('is not a umask; write it in octal and in quotes, such as "022"')
         return cls(int(value, 8))
+
+    @classmethod
+    def write(cls, mask: int) -> str:
+        return f"{mask:03o}"
+
+    @classmethod
+    def schema(cls) -> Schema:
+        return {"description": "Octal, in quotes.", "type": "string", "pattern": "^0?[0-7]{1,3}$", "examples": ["022"]}
 
 
 class Share(float):
@@ -159,6 +242,20 @@ class Share(float):
         if not cls.least <= number <= cls.most:
             raise ValueError(cls.why)
         return cls(number)
+
+    @classmethod
+    def write(cls, number: float) -> float:
+        return _shortest(number)
+
+    @classmethod
+    def schema(cls) -> Schema:
+        return {
+            "description": f"A number from {cls.least} to {cls.most}.",
+            "type": ["number", "string"],
+            "minimum": cls.least,
+            "maximum": cls.most,
+            "pattern": f"^{_PLAIN}$",
+        }
 
 
 class Factor(Share):

@@ -1,11 +1,14 @@
-"""Texts with a form: commands, addresses, names. Each type reads one kind; see `units` for how `parse` refuses."""
+"""Texts with a form: commands, addresses, names. Each type reads one kind; `units` tells of `parse` and its fellows."""
 
 import re
 from typing import Any, ClassVar, Self
 
 from chaperone_async.system.config.problems import advise
+from chaperone_async.system.config.units import Schema
 
-_HOST = r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?)"
+_BRACKETED = r"\[[0-9A-Fa-f:.]+(?:%\w+)?\]"
+_HOST = rf"(?:{_BRACKETED}|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?)"
+_PORT = "(?:[1-5]?[0-9]{1,4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"  # for schemas: up to 65535
 _ADDRESS = rf"{_HOST}:([0-9]{{1,5}})"
 _PLACEHOLDER = re.compile(r"\{(?:queue|pool|slot|worker_id)\}")
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
@@ -25,6 +28,10 @@ class Text(str):
             return cls(value)
         raise ValueError(cls.why)
 
+    @classmethod
+    def schema(cls) -> Schema:
+        return {"type": "string", "pattern": f"^(?:{cls.form})$"}
+
 
 class Account(Text):
     """A user or group, by name or number."""
@@ -37,6 +44,10 @@ class Account(Text):
     def parse(cls, value: object) -> Self:
         plain_number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 32
         return super().parse(str(value) if plain_number else value)
+
+    @classmethod
+    def schema(cls) -> Schema:
+        return super().schema() | {"type": ["string", "integer"], "minimum": 0, "maximum": (1 << 32) - 1}
 
 
 class Token(Text):
@@ -65,7 +76,7 @@ class PoolName(Text):
 
 class VariableName(Text):
     __slots__ = ()
-    form = "[^=\0]+"
+    form = r"[^=\x00]+"
     why = "cannot be the name of a variable; write one such as DATABASE_URL"
 
 
@@ -81,18 +92,30 @@ class Variable(Text):
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return super().parse(str(value) if is_number else value)
 
+    @classmethod
+    def schema(cls) -> Schema:
+        return super().schema() | {"type": ["string", "number"]}
+
 
 class LimitName(Text):
     __slots__ = ()
 
     @classmethod
     def parse(cls, value: object) -> Self:
-        import resource
-
-        known = [name.removeprefix("RLIMIT_").lower() for name in dir(resource) if name.startswith("RLIMIT_")]
+        known = cls._known()
         if value not in known:
             raise ValueError(f"is not a resource limit; {advise(str(value), known)}")
         return super().parse(value)
+
+    @classmethod
+    def schema(cls) -> Schema:
+        return {"enum": cls._known()}
+
+    @staticmethod
+    def _known() -> list[str]:
+        import resource
+
+        return [name.removeprefix("RLIMIT_").lower() for name in dir(resource) if name.startswith("RLIMIT_")]
 
 
 class SignalName(Text):
@@ -109,6 +132,13 @@ class SignalName(Text):
             raise ValueError(f"is not a signal; {advise(name, Signals.__members__)}")
         return cls(name)
 
+    @classmethod
+    def schema(cls) -> Schema:
+        from signal import Signals
+
+        names = "|".join(name.removeprefix("SIG") for name in Signals.__members__)
+        return {"type": "string", "pattern": f"^(?:SIG)?(?:{names})$", "examples": ["SIGTERM", "QUIT"]}
+
 
 class HttpUrl(Text):
     __slots__ = ()
@@ -124,6 +154,11 @@ class TcpAddress(Text):
         if isinstance(value, str) and (not value or 0 < _port(_PLACEHOLDER.sub("1", value)) < 1 << 16):
             return cls(value)
         raise ValueError('is not an address; write host:port such as "127.0.0.1:1234"')
+
+    @classmethod
+    def schema(cls) -> Schema:
+        port = f"(?:{_PORT}|[0-9]*(?:{_PLACEHOLDER.pattern}[0-9]*)+)"
+        return {"type": "string", "pattern": f"^(?:(?:{_BRACKETED}|[^:/]+):{port})?$", "examples": ["127.0.0.1:1234"]}
 
 
 class FunctionPath(Text):
@@ -147,6 +182,11 @@ class Listener(Text):
             return cls(value)
         raise ValueError('is not an address; write "127.0.0.1:9001", "[::1]:9001" or "unix:/run/chaperone.sock"')
 
+    @classmethod
+    def schema(cls) -> Schema:
+        path = rf"unix:/[^\x00-\x1f\x7f]{{0,{_LONGEST_SOCKET_PATH - 1}}}"
+        return {"type": "string", "pattern": f"^(?:{path}|{_HOST}:{_PORT})$", "examples": ["127.0.0.1:9001"]}
+
 
 def _port(address: str) -> int:
     """-1 for what is not `host:port`."""
@@ -167,6 +207,11 @@ class Command(tuple[str, ...]):
         if not words or not words[0]:
             raise ValueError('names no program; write one such as "python worker.py"')
         return cls(words)
+
+    @classmethod
+    def schema(cls) -> Schema:
+        words = {"type": "array", "items": {"type": "string"}, "prefixItems": [{"minLength": 1}], "minItems": 1}
+        return {"anyOf": [{"type": "string", "pattern": r"\S"}, words], "examples": ["python worker.py"]}
 
     @staticmethod
     def _split(text: str) -> list[str]:
@@ -189,6 +234,15 @@ class Queues(tuple[str, ...]):
         if not names or not all(isinstance(name, str) and name and "," not in name for name in names):
             raise ValueError('does not name queues; write "emails", or a list by priority: ["high", "default"]')
         return cls(dict.fromkeys(names))
+
+    @classmethod
+    def write(cls, names: tuple[str, ...]) -> str | list[str]:
+        return names[0] if len(names) == 1 else list(names)
+
+    @classmethod
+    def schema(cls) -> Schema:
+        name = {"type": "string", "pattern": "^[^,]+$"}
+        return {"anyOf": [name, {"type": "array", "items": name, "minItems": 1}], "examples": ["emails"]}
 
 
 class Later:

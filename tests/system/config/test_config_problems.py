@@ -6,6 +6,65 @@ from tests.system.config.conftest import Refuse
 
 NO_LISTENER = 'is not an address; write "127.0.0.1:9001", "[::1]:9001" or "unix:/run/chaperone.sock"'
 POOL = '[pools.a]\ncommand = "true"\n'
+WRONG = [
+    ("workers = true", "workers: true is not a whole number"),
+    ("workers = 2.5", "workers: 2.5 is not a whole number"),
+    ("workers = -1", "workers: -1 is out of range"),
+    ("workers = nan", "workers: nan is not a whole number"),
+    ("workers = { min = 1, max = 10 }", "workers: a table is accepted only together with autoscale"),
+    ('queue = ["a", 5]', "queue: ['a', 5] does not name queues"),
+    ("queue = []", "queue: [] does not name queues"),
+    ('command = "echo \'x"', 'command: "echo \'x" cannot be split'),
+    ("command = []", "command: [] names no program"),
+    ('command = ""', "command: '' names no program"),
+    ("command = 5", "command: 5 is not a command"),
+    ("env = { DEBUG = true }", "env.DEBUG: true is neither text nor a number; quote it"),
+    ('env = { "A=B" = "1" }', "env.\"A=B\": 'A=B' cannot be the name of a variable"),
+    ("env = 5", "env: '***' is not a table; write [pools.a.env]"),
+    ("umask = 22", "umask: 22 is not a umask; write it in octal and in quotes"),
+    ('umask = "99"', "umask: '99' is not a umask"),
+    ("nice = 20", "nice: 20 is out of range; write a whole number from -20 to 19"),
+    ("rlimits = { nofiles = 1 }", "rlimits.nofiles: 'nofiles' is not a resource limit; did you mean 'nofile'?"),
+    ('rlimits = { nofile = "lots" }', "rlimits.nofile: 'lots' is not a limit"),
+    ('on_fatal = "quit"', "on_fatal: 'quit' is not known here; valid are exit, ignore, unready"),
+    ("essential = 1", "essential: 1 is neither true nor false"),
+    ("health = 5", "health: 5 is not a table; write [pools.a.health]"),
+    ("health.timeout = 0", "health.timeout: 0 must be longer than 0"),
+    ("health.interval = inf", "health.interval: inf is not a duration"),
+    ('health.interval = "-5s"', "health.interval: '-5s' is not a duration"),
+    ("health.interval = -5", "health.interval: -5 is negative"),
+    ('health.stall = "10m"', "health.stall: '10m' needs a backlog source"),
+    ('health.http = "localhost/x"', "health.http: 'localhost/x' is not a URL"),
+    ('health.tcp = "localhost"', "health.tcp: 'localhost' is not an address"),
+    ('health.tcp = "localhost:99999"', "health.tcp: 'localhost:99999' is not an address"),
+    ('health.python = "myapp.checks"', "health.python: 'myapp.checks' does not name a function"),
+    ('health.ready = "told"', "health.ready: 'told' is not known here"),
+    ("restart.success_codes = [0, 256]", "restart.success_codes[1]: 256 is out of range"),
+    ('restart.policy = "on_failure"', "restart.policy: 'on_failure' is not known here; did you mean 'on-failure'?"),
+    ("restart.crash_loop.count = 0", "restart.crash_loop.count: 0 is out of range"),
+    ('stop.signal = "SIGTRM"', "stop.signal: 'SIGTRM' is not a signal; did you mean 'SIGTERM'?"),
+    ("stop.signal = 15", "stop.signal: 15 is not a signal"),
+    ("recycle.jitter = 2", "recycle.jitter: 2 is not a share"),
+    ('recycle.max_memory = "1 lot"', "recycle.max_memory: '1 lot' is not a size"),
+    ('backend = "celery"', "backend: is not supported by this version; remove this key"),
+    ('celery.app = "proj"', "celery: is not supported by this version; remove this key"),
+    ("autoscale.target = 10", "autoscale: is not supported by this version; remove this key"),
+    ("user = 1979-05-27", "user: 1979-05-27 is not an account"),
+    (f"crash_records = {'9' * 80}", "crash_records: a huge number is out of range"),
+]
+"""Lines in a pool's table, and what is told of them."""
+
+WRONG_OUTSIDE = [
+    ("budget.max_workers = 5", "budget: is not supported by this version"),
+    ('alerts = [{ on = ["pool.fatal"] }]', "alerts: is not supported by this version"),
+    ('http.tls = { cert = "x" }', "http.tls: needs both"),
+    ('http.listen = ["::1:9001"]', "http.listen[0]: '::1:9001' is not an address"),
+    ('http.listen = ["127.0.0.1:65536"]', "http.listen[0]: '127.0.0.1:65536' is not an address"),
+    (f'http.listen = ["unix:/{"x" * 107}"]', "http.listen[0]: 'unix:/xxx"),
+    ('logs.level = "loud"', "logs.level: 'loud' is not known here"),
+    ('shutdown.grace = "soon"', "shutdown.grace: 'soon' is not a duration"),
+]  # fmt: skip
+"""Lines before all tables."""
 
 
 def test_all_that_is_wrong_is_told_at_once_in_the_order_of_the_file(refused: Refuse) -> None:
@@ -30,74 +89,14 @@ def test_all_that_is_wrong_is_told_at_once_in_the_order_of_the_file(refused: Ref
     ]
 
 
-@pytest.mark.parametrize(
-    ("line", "problem"),
-    [
-        ("workers = true", "workers: true is not a whole number"),
-        ("workers = 2.5", "workers: 2.5 is not a whole number"),
-        ("workers = -1", "workers: -1 is out of range"),
-        ("workers = nan", "workers: nan is not a whole number"),
-        ("workers = { min = 1, max = 10 }", "workers: a table is accepted only together with autoscale"),
-        ('queue = ["a", 5]', "queue: ['a', 5] does not name queues"),
-        ("queue = []", "queue: [] does not name queues"),
-        ('command = "echo \'x"', 'command: "echo \'x" cannot be split'),
-        ("command = []", "command: [] names no program"),
-        ('command = ""', "command: '' names no program"),
-        ("command = 5", "command: 5 is not a command"),
-        ("env = { DEBUG = true }", "env.DEBUG: true is neither text nor a number; quote it"),
-        ('env = { "A=B" = "1" }', "env.\"A=B\": 'A=B' cannot be the name of a variable"),
-        ("env = 5", "env: '***' is not a table; write [pools.a.env]"),
-        ("umask = 22", "umask: 22 is not a umask; write it in octal and in quotes"),
-        ('umask = "99"', "umask: '99' is not a umask"),
-        ("nice = 20", "nice: 20 is out of range; write a whole number from -20 to 19"),
-        ("rlimits = { nofiles = 1 }", "rlimits.nofiles: 'nofiles' is not a resource limit; did you mean 'nofile'?"),
-        ('rlimits = { nofile = "lots" }', "rlimits.nofile: 'lots' is not a limit"),
-        ('on_fatal = "quit"', "on_fatal: 'quit' is not known here; valid are exit, ignore, unready"),
-        ("essential = 1", "essential: 1 is neither true nor false"),
-        ("health = 5", "health: 5 is not a table; write [pools.a.health]"),
-        ("health.timeout = 0", "health.timeout: 0 must be longer than 0"),
-        ("health.interval = inf", "health.interval: inf is not a duration"),
-        ('health.interval = "-5s"', "health.interval: '-5s' is not a duration"),
-        ("health.interval = -5", "health.interval: -5 is negative"),
-        ('health.stall = "10m"', "health.stall: '10m' needs a backlog source"),
-        ('health.http = "localhost/x"', "health.http: 'localhost/x' is not a URL"),
-        ('health.tcp = "localhost"', "health.tcp: 'localhost' is not an address"),
-        ('health.tcp = "localhost:99999"', "health.tcp: 'localhost:99999' is not an address"),
-        ('health.python = "myapp.checks"', "health.python: 'myapp.checks' does not name a function"),
-        ('health.ready = "told"', "health.ready: 'told' is not known here"),
-        ("restart.success_codes = [0, 256]", "restart.success_codes[1]: 256 is out of range"),
-        ('restart.policy = "on_failure"', "restart.policy: 'on_failure' is not known here; did you mean 'on-failure'?"),
-        ("restart.crash_loop.count = 0", "restart.crash_loop.count: 0 is out of range"),
-        ('stop.signal = "SIGTRM"', "stop.signal: 'SIGTRM' is not a signal; did you mean 'SIGTERM'?"),
-        ("stop.signal = 15", "stop.signal: 15 is not a signal"),
-        ("recycle.jitter = 2", "recycle.jitter: 2 is not a share"),
-        ('recycle.max_memory = "1 lot"', "recycle.max_memory: '1 lot' is not a size"),
-        ('backend = "celery"', "backend: is not supported by this version; remove this key"),
-        ('celery.app = "proj"', "celery: is not supported by this version; remove this key"),
-        ("autoscale.target = 10", "autoscale: is not supported by this version; remove this key"),
-        ("user = 1979-05-27", "user: 1979-05-27 is not an account"),
-        (f"crash_records = {'9' * 80}", "crash_records: a huge number is out of range"),
-    ],
-)
+@pytest.mark.parametrize(("line", "problem"), WRONG)
 def test_a_wrong_value_is_told_with_its_key_and_what_would_be_right(refused: Refuse, line: str, problem: str) -> None:
     text = f"[pools.a]\n{line}" if line.startswith("command") else f"{POOL}{line}"
     (told,) = refused(text)
     assert told.startswith(f"chaperone.toml: pools.a.{problem}")
 
 
-@pytest.mark.parametrize(
-    ("line", "problem"),
-    [
-        ("budget.max_workers = 5", "budget: is not supported by this version"),
-        ('alerts = [{ on = ["pool.fatal"] }]', "alerts: is not supported by this version"),
-        ('http.tls = { cert = "x" }', "http.tls: needs both"),
-        ('http.listen = ["::1:9001"]', "http.listen[0]: '::1:9001' is not an address"),
-        ('http.listen = ["127.0.0.1:65536"]', "http.listen[0]: '127.0.0.1:65536' is not an address"),
-        (f'http.listen = ["unix:/{"x" * 107}"]', "http.listen[0]: 'unix:/xxx"),
-        ('logs.level = "loud"', "logs.level: 'loud' is not known here"),
-        ('shutdown.grace = "soon"', "shutdown.grace: 'soon' is not a duration"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("line", "problem"), WRONG_OUTSIDE)
 def test_a_wrong_value_outside_the_pools_is_told_too(refused: Refuse, line: str, problem: str) -> None:
     (told,) = refused(f"{line}\n{POOL}stop.timeout = 40" if "soon" in line else f"{line}\n{POOL}")
     assert told.startswith(f"chaperone.toml: {problem}")

@@ -1,0 +1,77 @@
+"""The value of every key, defaults included, as one would write it into the file."""
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, get_args, get_origin
+
+from chaperone_async.core.spec import PoolSpec
+from chaperone_async.system.config.keys import Table, keys_of
+from chaperone_async.system.config.model import FileTable, PoolTable
+
+if TYPE_CHECKING:
+    from chaperone_async.system.config.load import Config
+
+Values = dict[str, Any]
+"""By key, tables within tables. What has no value has no key."""
+
+
+def pool_values(spec: PoolSpec) -> Values:
+    otherwise = SimpleNamespace(
+        queue=spec.queues,
+        min_ready=spec.least_ready,
+        env=dict(spec.launch.env),
+        rlimits=dict(spec.launch.rlimits),
+        callback_timeout=spec.callbacks.timeout,
+        pause=SimpleNamespace(mode=spec.pause),
+    )
+    return _values(PoolTable, otherwise, spec, spec.launch)
+
+
+def pool_defaults() -> Values:
+    """Of the keys whose default does not follow from others."""
+    values = pool_values(PoolSpec(name="", command=()))
+    del values["min_ready"]
+    return values
+
+
+def file_values(config: "Config") -> Values:
+    """Without the pools."""
+    source = SimpleNamespace(
+        name=config.name,
+        watch=config.watch,
+        http=SimpleNamespace(listen=config.listen, token=config.token, users=dict(config.users), tls=config.tls),
+        shutdown=SimpleNamespace(grace=config.grace),
+        logs=SimpleNamespace(format=config.log_format, level=config.log_level),
+    )
+    return _values(FileTable, source)
+
+
+def _values(table: type[Table], *sources: object) -> Values:
+    """Each key's from the first source that has it."""
+    found: Values = {}
+    for key in keys_of(table).values():
+        value = next((getattr(source, key.name) for source in sources if hasattr(source, key.name)), None)
+        if value is None or value == () or value == {}:
+            continue
+        if (written := _values(key.table, value) if key.table else in_file(key.kind, value)) != {}:
+            found[key.key] = written
+    return found
+
+
+def in_file(kind: Any, value: Any) -> Any:
+    """One value of this type of the model."""
+    if get_origin(kind) is tuple:
+        return [in_file(get_args(kind)[0], item) for item in value]
+    if get_origin(kind) is dict:
+        return {name: in_file(get_args(kind)[1], item) for name, item in value.items()}
+    if hasattr(kind, "write"):
+        return kind.write(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def flat(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """By path: `("stop", "timeout")`."""
+    found: dict[tuple[str, ...], Any] = {}
+    for key, value in values.items():
+        found |= flat(value, (*above, key)) if isinstance(value, dict) else {(*above, key): value}
+    return found
