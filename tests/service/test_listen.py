@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from chaperone_async.errors import ListenError
-from chaperone_async.service.http.listen import Listener, bind
+from chaperone_async.service.http.listen import Listener, bind, loopback_only
 
 SUPERVISOR = """
 import sys
@@ -132,10 +132,22 @@ def test_a_unix_socket_is_for_its_owner_and_leaves_nothing_behind(tmp_path: Path
 
 
 def test_the_mode_of_a_unix_socket_can_be_chosen(tmp_path: Path) -> None:
-    path = tmp_path / "s.sock"
+    path = tmp_path / "run" / "s.sock"
     (listener,) = bind([f"unix:{path}"], unix_mode=0o660)
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o710
     listener.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [("127.0.0.1:0", True), ("127.8.9.1:0", True), ("[::1]:0", True), ("0.0.0.0:0", False), ("[::]:0", False)],
+)
+def test_loopback_addresses_are_told_from_those_that_others_can_reach(
+    tmp_path: Path, address: str, expected: bool
+) -> None:
+    with bound(f"unix:{tmp_path}/s.sock", "127.0.0.1:0", address) as listeners:
+        assert loopback_only(listeners) is expected
 
 
 def test_the_socket_of_a_killed_supervisor_is_replaced(tmp_path: Path) -> None:

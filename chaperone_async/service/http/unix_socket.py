@@ -45,7 +45,7 @@ def bind_unix(text: str, mode: int, backlog: int) -> tuple[socket.socket, UnixAd
     path = Path(text)
     with ExitStack() as undo:
         try:
-            _make_directory(path.parent)
+            _make_directory(path.parent, mode)
             lock = _Lock.take(path)
             undo.callback(lock.release)
             _make_room(path)
@@ -62,10 +62,13 @@ def bind_unix(text: str, mode: int, backlog: int) -> tuple[socket.socket, UnixAd
     return bound, place
 
 
-def _make_directory(directory: Path) -> None:
+def _make_directory(directory: Path, mode: int) -> None:
+    """Whoever may use the socket may pass through the directory that we make for it, and nobody else."""
     if not directory.is_dir():
         directory.parent.mkdir(parents=True, exist_ok=True)
-        directory.mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileExistsError):  # somebody was faster: it is not ours to change
+            directory.mkdir(mode=0o700)
+            directory.chmod(0o700 | (mode & 0o022) >> 1)  # write → search, whatever the umask
     for place in (directory, *directory.parents):
         _check_owner(place)
 
