@@ -20,13 +20,13 @@ T = TypeVar("T")
 Document = dict[str, Any]
 
 STARTED = 15.0
-ENDED = 10.0
+ENDED = 30.0
 QUICK_PYTHON = f"{sys.executable} -I -S"
 """Starts in a third of the time: workers that need the standard library alone."""
 AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")
 
 
-def until(fact: Callable[[], T], seconds: float = 10.0, what: str = "it did not come true") -> T:
+def until(fact: Callable[[], T], seconds: float = 20.0, what: str = "it did not come true") -> T:
     """Poll for a fact; what is returned is true."""
     deadline = time.monotonic() + seconds
     while not (found := fact()):
@@ -75,7 +75,7 @@ class Service:
 
     # What it says
 
-    def get(self, path: str, timeout: float = 5.0) -> tuple[int, str]:
+    def get(self, path: str, timeout: float = 20.0) -> tuple[int, str]:
         connection = _Connection(self.socket, timeout)
         try:
             connection.request("GET", path, headers={"Connection": "close"})
@@ -161,19 +161,16 @@ class Poller:
 
     def __init__(self, service: Service, path: str, every: float = 0.01) -> None:
         self.statuses: list[int] = []
-        self.slowest = 0.0
         self.failures: list[str] = []
         self._service, self._path, self._every = service, path, every
         self._enough = threading.Event()
 
     def run(self) -> None:
         while not (self._enough.is_set() and (self.statuses or self.failures)):
-            asked = time.monotonic()
             try:
                 self.statuses.append(self._service.get(self._path)[0])
             except (OSError, http.client.HTTPException) as error:
                 self.failures.append(repr(error))
-            self.slowest = max(self.slowest, time.monotonic() - asked)
             self._enough.wait(self._every)
 
     def finish(self) -> None:
@@ -182,7 +179,8 @@ class Poller:
 
 @contextmanager
 def polled(service: Service, path: str, every: float = 0.01) -> Iterator[Poller]:
-    """At the end, every answer must have been 200."""
+    """At the end, every answer must have been 200. How long they took decides nothing here: livez itself says 503 when
+    the loop has stood still."""
     poller = Poller(service, path, every)
     thread = threading.Thread(target=poller.run)
     thread.start()
