@@ -25,6 +25,20 @@ class DuplicatePool(ChaperoneError):
         self.name = name
 
 
+class UnknownWorker(ChaperoneError):
+    def __init__(self, pool: str, worker: str) -> None:
+        super().__init__(f"there is no worker {worker!r} in pool {pool!r}; name one by its id, or by its slot's number")
+
+
+class UnknownOperation(ChaperoneError):
+    def __init__(self, identifier: str) -> None:
+        super().__init__(f"there is no operation {identifier!r}; the latest ones are kept, see /api/v1/operations")
+
+
+class ConflictError(ChaperoneError):
+    """What is asked for does not go together with what there is, or what is under way."""
+
+
 class ListenError(ChaperoneError):
     """A listening address cannot be had."""
 

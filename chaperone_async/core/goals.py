@@ -48,13 +48,16 @@ def started(target: Target) -> Goal:
 
 def stopped(target: Target) -> Goal:
     def look(pool: Pool) -> Standing:
-        slots = list(_targeted(pool, target))
-        if target is None and (pool.hold is None or pool.hold.why != "stop"):
-            return Missed("it was started again meanwhile")
-        if isinstance(target, int) and any(slot.hold is None for slot in slots):
-            return Missed("it was started again meanwhile")
-        live = sum(slot.live for slot in slots)
-        return Underway(f"{live} of {len(slots)} still running") if live else Reached()
+        if target is None:
+            if pool.hold is None or pool.hold.why != "stop":
+                return Missed("it was started again meanwhile")
+            return Underway(f"{pool.live} of {len(pool.slots)} still running") if pool.live else Reached()
+        for slot in _targeted(pool, target):
+            if slot.hold is None:
+                return Missed("it was started again meanwhile")
+            if slot.live:
+                return Underway("it is still running")
+        return Reached()
 
     return look
 

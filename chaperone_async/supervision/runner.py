@@ -91,6 +91,7 @@ class PoolRunner:
         self._hooks = hooks
         self._callbacks = CallbackRunner(world.make_threads())
         self._inbox: deque[PoolEvent] = deque()
+        self._submitted = self._taken = 0
         self._arrived = anyio.Event()
         self._waiting: list[tuple[Callable[[Pool], bool], anyio.Event]] = []
         self._over = False
@@ -104,7 +105,16 @@ class PoolRunner:
         """Never blocks. An event after the end of the pool is dropped: nothing is left that it could concern."""
         if not self._over:
             self._inbox.append(event)
+            self._submitted += 1
             self._arrived.set()
+
+    async def ask(self, event: PoolEvent) -> Pool:
+        """Submit, and wait until it has been dealt with: the pool as it was right then. What follows from it takes its
+        time."""
+        self.submit(event)
+        mine = self._submitted
+        await self.until(lambda _: self._taken >= mine)
+        return self.pool
 
     async def until(self, condition: Callable[[Pool], bool]) -> None:
         """Wait until the pool is as `condition` wants it, or has ended: then nothing changes any more."""
@@ -208,7 +218,10 @@ class PoolRunner:
             self._arrived = anyio.Event()
             with anyio.CancelScope(deadline=self.pool.next_deadline):
                 await self._arrived.wait()
-        return self._inbox.popleft() if self._inbox else TimePassed(anyio.current_time())
+        if not self._inbox:
+            return TimePassed(anyio.current_time())
+        self._taken += 1
+        return self._inbox.popleft()
 
     def _advance(self, event: PoolEvent, tasks: TaskGroup) -> None:
         before = self.pool

@@ -45,7 +45,7 @@ def test_a_stop_of_one_worker_is_about_that_one() -> None:
     world = running(plan(2))
     goal = stopped(world.ref(1))
     world.request(ev.StopRequested, world.ref(1))
-    assert goal(world.pool) == Underway("1 of 1 still running")
+    assert goal(world.pool) == Underway("it is still running")
     world.obey(3)
     assert goal(world.pool) == Reached()
 
