@@ -43,7 +43,9 @@ class LogFile:
                 self.lost += block.count(b"\n")
                 return
             if now >= self._rotate_at and self._is_full(len(block)):
-                self._try_to_rotate(now)
+                self._follow()  # a file that somebody has moved away since is not ours to rotate any more
+                if self._is_full(len(block)):
+                    self._try_to_rotate(now)
             data = b"\n" + block if self._cut else block
             written = os.write(self._fd, data)
         except OSError as error:
@@ -94,6 +96,8 @@ class LogFile:
         try:
             self._rotate()
         except OSError as error:
+            if self._fd < 0:  # moved away, but no new one can be opened
+                raise
             self._rotate_at = now + RETRY
             if not self._stuck:
                 self._stuck = True

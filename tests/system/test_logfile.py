@@ -158,6 +158,24 @@ def test_a_backup_that_cannot_be_made_lets_the_file_grow_and_is_told_once(
     assert log.lost == 0
 
 
+def test_a_full_file_that_was_moved_away_is_not_rotated_over_its_successor(log: LogFile, path: Path) -> None:
+    log.write(b"a" * 79 + b"\n")
+    path.rename(path.with_name("moved"))
+    path.write_text("made by logrotate\n")
+    log.write(b"b" * 79 + b"\n")
+    assert path.read_text() == "made by logrotate\n" + "b" * 79 + "\n"
+    assert {file.name for file in path.parent.iterdir()} == {"log", "moved"}
+
+
+def test_a_full_file_whose_directory_was_removed_is_made_again(log: LogFile, path: Path, told: list[str]) -> None:
+    log.write(b"a" * 79 + b"\n")
+    path.unlink()
+    path.parent.rmdir()
+    log.write(b"b" * 79 + b"\n")
+    assert path.read_text() == "b" * 79 + "\n"
+    assert not told
+
+
 def test_users_of_one_path_share_one_open_file(tmp_path: Path) -> None:
     files = LogFiles(pytest.fail)
     path = str(tmp_path / "log")
