@@ -27,7 +27,7 @@ from chaperone_async.service.views import Views
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.journal import Entry
 from chaperone_async.supervision.supervisor import Supervisor
-from chaperone_async.system.config.load import Config, Tls
+from chaperone_async.system.config.load import DEFAULT_SOCKET_MODE, Config, Tls
 
 DONE, NO, BAD_CONFIGURATION = 0, 1, 2
 FIRST_SPAWNS = 3.0
@@ -43,6 +43,7 @@ class Settings:
     token: str | None = field(default=None, repr=False)
     users: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     tls: Tls | None = None
+    socket_mode: int = DEFAULT_SOCKET_MODE
     log_format: LogFormat = "text"
     log_level: str = "info"
 
@@ -86,7 +87,7 @@ def run_service(config: Config) -> int:
     loaded."""
     settings = Settings(
         name=config.name, grace=config.grace, token=config.token, users=config.users, tls=config.tls,
-        log_format=config.log_format, log_level=config.log_level,
+        socket_mode=config.socket_mode, log_format=config.log_format, log_level=config.log_level,
     )  # fmt: skip
     return run_blocking(settings, ConfiguredPools(config.pools), config.listen, serve_to_the_end)
 
@@ -95,7 +96,7 @@ def run_blocking(settings: Settings, pools: Pools, addresses: Sequence[str], mai
     """Nothing is started before all addresses are bound."""
     try:
         _check_credentials(settings)
-        listeners = bind(addresses)
+        listeners = bind(addresses, settings.socket_mode)
     except ListenError as error:
         print(f"chaperone: {error}", file=sys.stderr)  # noqa: T201  there is no log yet
         return NO

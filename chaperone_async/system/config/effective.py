@@ -39,7 +39,13 @@ def file_values(config: "Config") -> Values:
     source = SimpleNamespace(
         name=config.name,
         watch=config.watch,
-        http=SimpleNamespace(listen=config.listen, token=config.token, users=dict(config.users), tls=config.tls),
+        http=SimpleNamespace(
+            listen=config.listen,
+            socket_mode=config.socket_mode,
+            token=config.token,
+            users=dict(config.users),
+            tls=config.tls,
+        ),
         shutdown=SimpleNamespace(grace=config.grace),
         logs=SimpleNamespace(format=config.log_format, level=config.log_level),
     )

@@ -30,6 +30,7 @@ from chaperone_async.system.config.walk import read_table
 
 ENVIRONMENT = Place("environment")
 DEFAULT_GRACE = 30.0
+DEFAULT_SOCKET_MODE = 0o600
 DEFAULT_LOG_FORMAT: LogFormat = "text"
 DEFAULT_LOG_LEVEL: LogLevel = "info"
 
@@ -55,6 +56,7 @@ class Config:
     pools: tuple[PoolSpec, ...]
     source: str  # the main file, absolute
     stated_stops: frozenset[str] = frozenset()  # pools whose stop.timeout was written, not defaulted
+    socket_mode: int = DEFAULT_SOCKET_MODE  # permissions of unix sockets
     watch: bool = False
     files: tuple[str, ...] = ()  # the main file and all that it includes, absolute
     hidden: frozenset[str] = field(default=frozenset(), repr=False)  # what to `secrets.mask` in anything that is shown
@@ -129,6 +131,7 @@ def _assemble(reading: Reading, env: Mapping[str, str], problems: Problems) -> C
         pools=tuple(_build_and_check(layers, grace, problems) for layers in stacks),
         source=str(main.path.absolute()),
         stated_stops=frozenset(layers[0].at.keys[-1] for layers in stacks if stated(layers, "stop.timeout")),
+        socket_mode=DEFAULT_SOCKET_MODE if http.socket_mode is None else int(http.socket_mode),
         watch=bool(whole.watch),
         files=tuple(str(document.path.absolute()) for document in documents),
         hidden=problems.hidden,

@@ -65,7 +65,9 @@ class CrashLoopTable(Table):
 
 
 class RestartTable(Table, rename={"mode": "policy"}):
-    mode: Annotated[RestartMode | None, About("which exits are followed by a restart")] = None
+    mode: Annotated[RestartMode | None, About("which ends are followed by a restart: always, on-failure or never")] = (
+        None
+    )
     success_codes: Annotated[tuple[units.ExitCode, ...] | None, About("exit codes that are no failure")] = None
     start_seconds: Annotated[units.Duration | None, About("alive this long is started; an exit sooner backs off")] = (
         None
@@ -125,7 +127,7 @@ class JobTable(Table):
     backoff: Annotated[
         tuple[units.Duration, ...] | None, About("delays between tries, one or a list: {backoff}", [1, 5, 10])
     ] = None
-    sleep: Annotated[units.Duration | None, About("how long a worker waits when there is no job: {sleep}", 3)] = None
+    sleep: Annotated[units.Duration | None, About("how long to wait when there is no job: {sleep}", 3)] = None
     max_exceptions: Annotated[units.Count | None, About("how often a job may raise: {max_exceptions}", 3)] = None
 
 
@@ -138,18 +140,19 @@ class PoolTable(Table):
         ),
     ] = None
     queue: Annotated[words.Queues | None, About("the queue, or a list in order of priority")] = None
-    workers: Annotated[units.Workers | None, About("how many")] = None
+    workers: Annotated[units.Workers | None, About("how many workers")] = None
     min_ready: Annotated[
         units.Count | None,
-        About("the pool is ready with so many; rolling never goes under it; by default 1, of no workers 0"),
+        About("the pool is ready with so many; rolling never goes under it; by default 1, of no workers 0", 1),
     ] = None
     max_surge: Annotated[
         units.Count | None,
         About("workers replaced at a time, each once its successor is ready; 0: one, without an extra worker"),
     ] = None
-    essential: Annotated[bool | None, About("whether on_fatal applies")] = None
+    essential: Annotated[bool | None, About("whether on_fatal applies when this pool gives up")] = None
     on_fatal: Annotated[
-        OnFatal | None, About("what a pool that gave up does: readyz fails, the supervisor exits, or nothing")
+        OnFatal | None,
+        About("of a pool that gave up: /readyz fails (unready), the supervisor exits 1 (exit), nothing (ignore)"),
     ] = None
     callback_timeout: Annotated[units.PositiveDuration | None, About("how long a Python callback may take")] = None
     crash_records: Annotated[units.Count | None, About("deaths that are remembered")] = None
@@ -163,8 +166,8 @@ class PoolTable(Table):
         None
     )
     group: Annotated[words.Account | None, About("their group; needs root", "www-data")] = None
-    umask: Annotated[units.Umask | None, About("in octal", "022")] = None
-    nice: Annotated[units.Niceness | None, About("priority, from -20 (first) to 19", 5)] = None
+    umask: Annotated[units.Umask | None, About("of workers, in octal", "022")] = None
+    nice: Annotated[units.Niceness | None, About("their priority, from -20 (first) to 19", 5)] = None
     rlimits: Annotated[
         dict[words.LimitName, units.ResourceLimit] | None,
         About("limits of each process, soft and hard", {"nofile": 4096}),
@@ -199,6 +202,9 @@ class HttpTable(Table):
         tuple[words.Listener, ...] | None,
         About("host:port, [::]:port or unix:/path; a unix socket is added where none is listed"),
     ] = None
+    socket_mode: Annotated[
+        units.SocketMode | None, About("permissions of the unix socket: who may write to it may do everything", "0660")
+    ] = None
     token: Annotated[
         words.Token | None, About("bearer token that reading and changing over TCP need", "${CHAPERONE_TOKEN:-}")
     ] = None
@@ -220,7 +226,9 @@ class LogsTable(Table):
     format: Annotated[LogFormat | None, About("of our own lines and the workers': text, or one JSON object a line")] = (
         None
     )
-    level: Annotated[LogLevel | None, About("the least of our own lines that are written")] = None
+    level: Annotated[
+        LogLevel | None, About("the least of our own lines that is written: debug, info, warning or error")
+    ] = None
 
 
 class FileTable(Table):
@@ -232,7 +240,7 @@ class FileTable(Table):
     name: Annotated[words.Text | None, About("of this instance; by default the host's name", "orders")] = None
     watch: Annotated[bool | None, About("reload when the files of the configuration change")] = None
     http: Annotated[HttpTable | None, About("where the supervisor is reached, and by whom")] = None
-    shutdown: Annotated[ShutdownTable | None, About("the end")] = None
+    shutdown: Annotated[ShutdownTable | None, About("how the supervisor ends")] = None
     logs: Annotated[LogsTable | None, About("the supervisor's own output")] = None
     defaults: Annotated[
         PoolTable | None, About("keys of all pools; a pool's own come first, tables merge key by key")

@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args, get_origin
 from chaperone_async.system.config.effective import Values, pool_defaults
 from chaperone_async.system.config.keys import Table, keys_of
 from chaperone_async.system.config.listeners import DEFAULT_TCP
-from chaperone_async.system.config.load import DEFAULT_GRACE, DEFAULT_LOG_FORMAT, DEFAULT_LOG_LEVEL
+from chaperone_async.system.config.load import DEFAULT_GRACE, DEFAULT_LOG_FORMAT, DEFAULT_LOG_LEVEL, DEFAULT_SOCKET_MODE
 from chaperone_async.system.config.model import FileTable, PoolTable
-from chaperone_async.system.config.units import Duration, Schema
+from chaperone_async.system.config.units import Duration, Schema, SocketMode
 from chaperone_async.system.config.walk import is_later
 
 _REFERENCE = {"type": "string", "pattern": r"\$\{|\$\$", "description": "Text with ${NAME}, from the environment."}
@@ -21,7 +21,7 @@ def make_schema() -> Schema:
     definitions: dict[str, Schema] = {"Reference": _REFERENCE}
     defaults: Values = {
         "watch": False,
-        "http": {"listen": [DEFAULT_TCP]},
+        "http": {"listen": [DEFAULT_TCP], "socket_mode": SocketMode.write(DEFAULT_SOCKET_MODE)},
         "shutdown": {"grace": Duration.write(DEFAULT_GRACE)},
         "logs": {"format": DEFAULT_LOG_FORMAT, "level": DEFAULT_LOG_LEVEL},
     }

@@ -231,6 +231,24 @@ class Umask(int):
         return {"description": "Octal, in quotes.", "type": "string", "pattern": "^0?[0-7]{1,3}$", "examples": ["022"]}
 
 
+class SocketMode(int):
+    """The permissions of a unix socket."""
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        if not isinstance(value, str) or not re.fullmatch("0?[0-7]{3}", value):
+            raise ValueError('is not a file mode; write it in octal and in quotes, such as "0660"')
+        return cls(int(value, 8))
+
+    @classmethod
+    def write(cls, mode: int) -> str:
+        return f"{mode:04o}"
+
+    @classmethod
+    def schema(cls) -> Schema:
+        return {"description": "Octal, in quotes.", "type": "string", "pattern": "^0?[0-7]{3}$", "examples": ["0660"]}
+
+
 class Share(float):
     least: ClassVar[float] = 0
     most: ClassVar[float] = 1

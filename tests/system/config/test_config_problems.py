@@ -58,6 +58,8 @@ WRONG_OUTSIDE = [
     ("budget.max_workers = 5", "budget: is not supported by this version"),
     ('alerts = [{ on = ["pool.fatal"] }]', "alerts: is not supported by this version"),
     ('http.tls = { cert = "x" }', "http.tls: needs both"),
+    ("http.socket_mode = 0o660", "http.socket_mode: 432 is not a file mode; write it in octal and in quotes"),
+    ('http.socket_mode = "0888"', "http.socket_mode: '0888' is not a file mode"),
     ('http.listen = ["::1:9001"]', "http.listen[0]: '::1:9001' is not an address"),
     ('http.listen = ["127.0.0.1:65536"]', "http.listen[0]: '127.0.0.1:65536' is not an address"),
     (f'http.listen = ["unix:/{"x" * 107}"]', "http.listen[0]: 'unix:/xxx"),
