@@ -19,8 +19,7 @@ DOCUMENT = Description(TABLE, "1.2.3", ["token"]).document
 KNOWN = {"pool": "emails", "queue": "emails", "id": "0"}
 
 schema = schemathesis.openapi.from_dict(json.loads(DOCUMENT))
-endless = {route.path for route in TABLE if "text/event-stream" in str(route.answers)}
-"""Streams end with the client, which here waits for the end: they are tried elsewhere."""
+endless = [route.path for route in TABLE if route.answers.get(200) == "text/event-stream"]
 
 
 @schema.hook
@@ -47,9 +46,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield f"http://{where.tcp}"
 
 
-@schema.exclude(path=sorted(endless)).parametrize()
+@schema.exclude(path=endless).parametrize()
 @settings(max_examples=5, deadline=None)
 def test_an_operation_does_what_its_description_says(case: schemathesis.Case[Any], url: str) -> None:
+    if str(case.query.get("follow")).lower() in {"1", "true"}:
+        return  # streams end with the client, which here waits for the end: they are tried elsewhere
     case.call_and_validate(base_url=url, headers={"Authorization": f"Bearer {TOKEN}"})
 
 
