@@ -17,6 +17,7 @@ from chaperone_async.core.spec import (
     StopPolicy,
 )
 from chaperone_async.system.config.keys import Table
+from chaperone_async.system.config.watch import digest_of
 from chaperone_async.system.config.model import PoolTable, RestartTable, StopTable
 
 PolicyT = TypeVar("PolicyT", HealthPolicy, Backoff, CrashLoop, RecyclePolicy, StopPolicy, LogPolicy, JobOptions)
@@ -48,6 +49,7 @@ def _build_launch(table: PoolTable) -> Launch:
     return Launch(
         env=tuple((str(name), str(value)) for name, value in (table.env or {}).items()),
         rlimits=tuple((str(name), int(limit)) for name, limit in (table.rlimits or {}).items()),
+        env_file_digest=digest_of(table.env_file) if table.env_file else None,
         **_given(table, "env_file", "directory", "user", "group", "umask", "nice"),
     )
 

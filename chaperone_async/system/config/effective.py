@@ -2,14 +2,20 @@
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.system.config.keys import Table, keys_of
+from chaperone_async.system.config.listeners import DEFAULT_TCP
+from chaperone_async.system.config.load import (
+    DEFAULT_GRACE,
+    DEFAULT_LOG_FORMAT,
+    DEFAULT_LOG_LEVEL,
+    DEFAULT_SOCKET_MODE,
+    Config,
+)
 from chaperone_async.system.config.model import FileTable, PoolTable
-
-if TYPE_CHECKING:
-    from chaperone_async.system.config.load import Config
+from chaperone_async.system.config.units import Duration, SocketMode
 
 Values = dict[str, Any]
 """By key, tables within tables. What has no value has no key."""
@@ -34,7 +40,7 @@ def pool_defaults() -> Values:
     return values
 
 
-def file_values(config: "Config") -> Values:
+def file_values(config: Config) -> Values:
     """Without the pools."""
     source = SimpleNamespace(
         name=config.name,
@@ -50,6 +56,16 @@ def file_values(config: "Config") -> Values:
         logs=SimpleNamespace(format=config.log_format, level=config.log_level),
     )
     return _values(FileTable, source)
+
+
+def file_defaults() -> Values:
+    """Of the keys whose default is the same everywhere, without the pools."""
+    return {
+        "watch": False,
+        "http": {"listen": [DEFAULT_TCP], "socket_mode": SocketMode.write(DEFAULT_SOCKET_MODE)},
+        "shutdown": {"grace": Duration.write(DEFAULT_GRACE)},
+        "logs": {"format": DEFAULT_LOG_FORMAT, "level": DEFAULT_LOG_LEVEL},
+    }
 
 
 def _values(table: type[Table], *sources: object) -> Values:

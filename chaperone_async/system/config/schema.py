@@ -6,12 +6,10 @@ It is about the file as it is written: where a text refers to the environment, w
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
-from chaperone_async.system.config.effective import Values, pool_defaults
+from chaperone_async.system.config.effective import file_defaults, pool_defaults
 from chaperone_async.system.config.keys import Table, keys_of
-from chaperone_async.system.config.listeners import DEFAULT_TCP
-from chaperone_async.system.config.load import DEFAULT_GRACE, DEFAULT_LOG_FORMAT, DEFAULT_LOG_LEVEL, DEFAULT_SOCKET_MODE
 from chaperone_async.system.config.model import FileTable, PoolTable
-from chaperone_async.system.config.units import Duration, Schema, SocketMode
+from chaperone_async.system.config.units import Schema
 from chaperone_async.system.config.walk import is_later
 
 _REFERENCE = {"type": "string", "pattern": r"\$\{|\$\$", "description": "Text with ${NAME}, from the environment."}
@@ -19,18 +17,12 @@ _REFERENCE = {"type": "string", "pattern": r"\$\{|\$\$", "description": "Text wi
 
 def make_schema() -> Schema:
     definitions: dict[str, Schema] = {"Reference": _REFERENCE}
-    defaults: Values = {
-        "watch": False,
-        "http": {"listen": [DEFAULT_TCP], "socket_mode": SocketMode.write(DEFAULT_SOCKET_MODE)},
-        "shutdown": {"grace": Duration.write(DEFAULT_GRACE)},
-        "logs": {"format": DEFAULT_LOG_FORMAT, "level": DEFAULT_LOG_LEVEL},
-    }
     definitions["PoolTable"] = _table(PoolTable, pool_defaults(), definitions)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "chaperone.toml",
         "description": "Pools of queue workers for chaperone to supervise.",
-        **_table(FileTable, defaults, definitions),
+        **_table(FileTable, file_defaults(), definitions),
         "$defs": dict(sorted(definitions.items())),
     }
 

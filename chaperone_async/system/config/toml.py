@@ -25,7 +25,9 @@ def literal(value: Any) -> str:
 
 
 def quoted(text: str) -> str:
-    """TOML's escapes are JSON's, and DEL must be one."""
+    """In single quotes where that saves escapes. TOML's escapes are JSON's, and DEL must be one."""
+    if ('"' in text or "\\" in text) and "'" not in text and text.isprintable():
+        return f"'{text}'"
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
