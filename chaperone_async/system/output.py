@@ -5,7 +5,8 @@
                                                └───▶ whoever follows
 
 One pipe for both streams keeps their order, and needs half the descriptors. A worker that floods is read a chunk per
-turn of the loop, and waits for its pipe like any writer; nothing here waits for it.
+turn of the loop, the smaller the more workers there are, and waits for its pipe like any writer; nothing here waits for
+it.
 """
 
 import asyncio
@@ -24,6 +25,8 @@ from chaperone_async.system.stdout import StdoutWriter
 from chaperone_async.system.tail import Tail
 
 CHUNK = 64 << 10  # what a pipe holds
+TURN = 8 * CHUNK  # read at most, in one turn of the loop, from all workers together
+LEAST = 4 << 10  # but so much from each
 LAST_WORDS = 1 << 20  # read at most from a dead worker's pipe
 
 Sink = Callable[[bytes], None]
@@ -111,7 +114,7 @@ class Outputs:
 
     def _read(self, ref: WorkerRef) -> None:
         stream = self._open[ref]
-        chunk = stream.read()
+        chunk = stream.read(max(LEAST, min(CHUNK, TURN // len(self._open))))
         if chunk:
             stream.take(chunk)
         elif chunk is not None:  # every writer has closed its end: a reader left there would spin
@@ -139,10 +142,10 @@ class _Stream:
         self._tell = tell  # those who follow
         self._partial = b""
 
-    def read(self) -> bytes | None:
+    def read(self, most: int = CHUNK) -> bytes | None:
         """Empty at the end; None when there is nothing now."""
         try:
-            return os.read(self.fd, CHUNK)
+            return os.read(self.fd, most)
         except BlockingIOError:
             return None
 

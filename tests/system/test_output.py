@@ -1,10 +1,12 @@
 """Output of real worker processes, through real pipes."""
 
 import asyncio
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import termios
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -16,7 +18,7 @@ import pytest
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.spec import LogPolicy, PoolSpec
 from chaperone_async.system.lines import FOLD, MAX_LINE
-from chaperone_async.system.output import LAST_WORDS, Outputs
+from chaperone_async.system.output import LAST_WORDS, LEAST, TURN, Outputs
 from chaperone_async.system.stdout import StdoutWriter
 from chaperone_async.system.tail import MAX_BYTES
 
@@ -297,3 +299,21 @@ async def test_what_was_written_before_and_what_is_written_after_make_a_whole(ou
     outputs.finish(REF)
     after = b"".join(block for _, block in heard).decode().split()
     assert [*before, *after] == [str(number) for number in range(1, 2001)]
+
+
+async def test_a_turn_of_the_loop_reads_no_more_however_many_workers_flood(outputs: Outputs) -> None:
+    refs = [WorkerRef("mail", slot, slot + 1) for slot in range(64)]
+    pipes = [outputs.open(ref, f"mail-{ref.generation:06x}", SPEC) for ref in refs]
+    full = (b"x" * 63 + b"\n") * 1024
+    for pipe in pipes:
+        os.write(pipe, full)
+    for _ in range(2):  # the readers' first turn lies between
+        await asyncio.sleep(0)
+    taken = [
+        len(full) - int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4), sys.byteorder) for pipe in pipes
+    ]
+    assert min(taken) >= LEAST
+    assert 0 < sum(taken) <= TURN
+    for pipe, ref in zip(pipes, refs, strict=True):
+        os.close(pipe)
+        outputs.finish(ref)
