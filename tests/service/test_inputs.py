@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 from chaperone_async.service.http.answers import json_response
 from chaperone_async.service.http.connection import DEFAULT, Bounds
 from chaperone_async.service.http.inputs import read_body, read_query
+from chaperone_async.service.http.openapi import Description
 from chaperone_async.service.http.route import Route
 from tests.service.canned import Canned, Served, served, spec, up
 
@@ -192,3 +193,37 @@ async def test_a_body_that_comes_too_slowly_ends_the_connection(tmp_path: Path, 
 
 def test_nobody_may_take_longer_than_half_a_minute_for_a_body() -> None:
     assert DEFAULT.body == 30
+
+
+class Optional(Struct, frozen=True):
+    limit: Annotated[int | None, Meta(ge=1, description="so many")] = None
+    since: Annotated[int, Meta(ge=1)] | None = None
+
+
+async def look(request: web.Request) -> web.Response:
+    query = read_query(request, Optional)
+    return json_response({"limit": query.limit, "since": query.since})
+
+
+LOOK = Route(
+    method="GET", path="/look", handler=look, access="read", summary="", answers={200: dict}, query=Optional
+)  # fmt: skip
+
+
+async def test_a_query_cannot_say_null(tmp_path: Path) -> None:
+    async with served(Canned(up(spec())).face(), tmp_path, routes=(LOOK,)) as where, where.session() as client:
+        assert await (await client.get("/look?limit=3")).json() == {"limit": 3, "since": None}
+        for query in ("limit=null", "since=null"):
+            answer = await client.get(f"/look?{query}")
+            assert answer.status == 400
+            assert "it must be a whole number from 1 up" in (await answer.json(content_type=None))["detail"]
+
+
+def test_what_may_be_left_out_is_described_without_null() -> None:
+    document = json.loads(Description([LOOK], "1", []).document)
+    limit, since = document["paths"]["/look"]["get"]["parameters"]
+    assert limit == {
+        "name": "limit", "in": "query", "required": False, "description": "so many",
+        "schema": {"type": "integer", "minimum": 1},
+    }  # fmt: skip
+    assert since["schema"] == {"type": "integer", "minimum": 1}

@@ -1,7 +1,8 @@
 """Requests → typed queries and bodies, or a Refused that names the key, the value, and what would be right."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import anyio
 import msgspec
@@ -22,7 +23,7 @@ StructT = TypeVar("StructT", bound=Struct)
 
 def read_query(request: web.Request, kind: type[StructT]) -> StructT:
     """Raises Refused(400)."""
-    fields = _fields(kind)
+    fields = query_fields(kind)
     texts: dict[str, object] = {}
     for key, text in request.query.items():
         if key not in fields:
@@ -30,7 +31,7 @@ def read_query(request: web.Request, kind: type[StructT]) -> StructT:
         if key in texts:
             raise Refused(400, f"cannot use the query: {key} is given more than once; give it once")
         texts[key] = text
-    return _build(kind, texts, 400, "=", strict=False)
+    return _build(kind, fields, texts, 400, "=", strict=False)
 
 
 async def read_body(request: web.Request, kind: type[StructT]) -> StructT:
@@ -41,7 +42,7 @@ async def read_body(request: web.Request, kind: type[StructT]) -> StructT:
     """
     raw = await read_raw(request)
     fields = _fields(kind)
-    if not raw and not any(_is_required(field) for field in fields.values()):
+    if not raw and not any(field.required for field in fields.values()):
         return kind()
     if not raw:
         raise Refused(400, f"a body is needed: a JSON object with {', '.join(_required(fields))}")
@@ -54,7 +55,7 @@ async def read_body(request: web.Request, kind: type[StructT]) -> StructT:
     for key in members:
         if key not in fields:
             raise Refused(422, f"cannot use the body: there is no key {_show(key)} here; {_advise(key, fields)}")
-    return _build(kind, members, 422, ": ", strict=True)
+    return _build(kind, fields, members, 422, ": ", strict=True)
 
 
 async def read_raw(request: web.Request) -> bytes:
@@ -83,11 +84,19 @@ def _decode(raw: bytes) -> Any:
         raise Refused(400, f"cannot read the body: it is not JSON ({error}); send a JSON object") from error
 
 
-def _build(kind: type[StructT], given: Mapping[str, object], status: int, sign: str, *, strict: bool) -> StructT:
+def _build(
+    kind: type[StructT],
+    fields: Mapping[str, FieldInfo],
+    given: Mapping[str, object],
+    status: int,
+    sign: str,
+    *,
+    strict: bool,
+) -> StructT:
     values: dict[str, Any] = {}
-    for key, field in _fields(kind).items():
+    for key, field in fields.items():
         if key not in given:
-            if _is_required(field):
+            if field.required:
                 raise Refused(status, f"{key} is missing; it must be {_describe(field)}")
             continue
         try:
@@ -98,16 +107,30 @@ def _build(kind: type[StructT], given: Mapping[str, object], status: int, sign: 
     return kind(**values)
 
 
+def query_fields(kind: type[Struct]) -> dict[str, FieldInfo]:
+    """A query cannot say null: None is what was not given."""
+    return {
+        key: FieldInfo(field.name, key, _without_none(field.type), field.default, field.default_factory)
+        for key, field in _fields(kind).items()
+    }
+
+
+def _without_none(kind: Any) -> Any:
+    """`Annotated[int, …]` for `Annotated[int | None, …]`."""
+    if get_origin(kind) is Annotated:
+        inner, *notes = get_args(kind)
+        return Annotated[(_without_none(inner), *notes)]
+    if get_origin(kind) in {Union, UnionType}:
+        return Union[tuple(option for option in get_args(kind) if option is not NoneType)]  # noqa: UP007  built at run time
+    return kind
+
+
 def _fields(kind: type[Struct]) -> dict[str, FieldInfo]:
     return {field.encode_name: field for field in msgspec.structs.fields(kind)}
 
 
-def _is_required(field: FieldInfo) -> bool:
-    return field.default is NODEFAULT and field.default_factory is NODEFAULT
-
-
 def _required(fields: Mapping[str, FieldInfo]) -> list[str]:
-    return [f"{key}, {_describe(field)}" for key, field in fields.items() if _is_required(field)]
+    return [f"{key}, {_describe(field)}" for key, field in fields.items() if field.required]
 
 
 def _advise(key: str, fields: Mapping[str, FieldInfo]) -> str:

@@ -10,8 +10,10 @@ import msgspec
 import orjson
 from aiohttp import web
 from msgspec import Struct
+from msgspec.structs import FieldInfo
 
 from chaperone_async.service import wire
+from chaperone_async.service.http.inputs import query_fields
 from chaperone_async.service.http.route import Answer, Route
 
 DESCRIPTION = web.AppKey["Description"]("description")
@@ -173,16 +175,15 @@ def _path_parameters(route: Route) -> list[Json]:
 def _query_parameters(route: Route) -> list[Json]:
     if route.query is None:
         return []
-    _, schemas = msgspec.json.schema_components([route.query], ref_template=_SCHEMAS)
-    schema = schemas[route.query.__name__]
-    return [
-        {
-            "name": name, "in": "query", "required": name in schema["required"],
-            "description": told.get("description", name),
-            "schema": {key: value for key, value in told.items() if key != "description"},
-        }
-        for name, told in schema["properties"].items()
-    ]  # fmt: skip
+    return [_query_parameter(name, field) for name, field in query_fields(route.query).items()]
+
+
+def _query_parameter(name: str, field: FieldInfo) -> Json:
+    schema = msgspec.json.schema(field.type)
+    description = schema.pop("description", name)
+    if not field.required and field.default is not None:
+        schema["default"] = field.default
+    return {"name": name, "in": "query", "required": field.required, "description": description, "schema": schema}
 
 
 def _is_needed(body: type[Struct]) -> bool:
