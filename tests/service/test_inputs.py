@@ -19,10 +19,16 @@ from chaperone_async.service.http.route import Route
 from tests.service.canned import Canned, Served, served, spec, up
 
 
+class Limits(Struct, frozen=True):
+    memory: int = 0
+
+
 class Scale(Struct, frozen=True):
     workers: Annotated[int, Meta(ge=0, le=100)]
     how: Literal["now", "gently"] = "gently"
     note: str | None = None
+    tag: Annotated[str, Meta(pattern="^[a-z]+$")] = ""
+    limits: Limits | None = None
 
 
 class Wait(Struct, frozen=True):
@@ -117,6 +123,8 @@ WORKERS = "it must be a whole number from 0 to 100"
             "cannot use how: 'fast': it must be one of gently, now, such as 'gently'",
         ),
         (b'{"workers": 3, "note": 5}', 422, "cannot use note: 5: it must be text or null"),
+        (b'{"workers": 3, "tag": "A"}', 422, "cannot use tag: 'A': it must be text of the form ^[a-z]+$"),
+        (b'{"workers": 3, "limits": 5}', 422, "cannot use limits: 5: it must be an object or null"),
     ],
 )
 async def test_a_wrong_body_is_explained(tmp_path: Path, body: bytes | None, expected: int, detail: str) -> None:
@@ -143,6 +151,11 @@ async def test_a_body_where_none_is_taken_is_refused(tmp_path: Path) -> None:
     status, problem = await post(tmp_path, "/go", b'{"workers": 8}')
     assert (status, problem["detail"]) == (400, "cannot use the body: POST /go takes none; send no body")
     assert (await post(tmp_path, "/go", None))[0] == 200
+
+
+async def test_a_probe_is_answered_whatever_it_brings(tmp_path: Path) -> None:
+    async with served(Canned(up(spec())).face(), tmp_path) as where, where.session() as client:
+        assert (await client.get("/livez?x=1&x=2", data=b"x")).status == 200
 
 
 async def test_a_body_that_is_too_large_is_refused(tmp_path: Path) -> None:

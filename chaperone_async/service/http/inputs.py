@@ -73,7 +73,7 @@ def refuse_undeclared(request: web.Request, route: Route) -> None:
     if route.query is None and route.access != "open" and request.query:
         key = next(iter(request.query))
         raise Refused(400, f"cannot use the query: there is no parameter {_show(key)} here; it takes none")
-    if route.body is None and request.can_read_body:
+    if route.body is None and route.access == "change" and request.can_read_body:
         raise Refused(400, f"cannot use the body: {request.method} {route.path} takes none; send no body")
 
 
@@ -161,7 +161,9 @@ def _describe_schema(schema: Mapping[str, Any]) -> str:
         return " or ".join(_describe_schema(option) for option in schema["anyOf"])
     if "enum" in schema:
         return f"one of {', '.join(map(str, schema['enum']))}"
-    kind = _KINDS.get(schema.get("type", ""), "something else")
+    if "pattern" in schema:
+        return f"text of the form {schema['pattern']}"
+    kind = _KINDS.get(schema.get("type", "object"), "something else")
     least, most = schema.get("minimum"), schema.get("maximum")
     match least, most:
         case None, None:
