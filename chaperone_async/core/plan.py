@@ -14,7 +14,13 @@ Kind = Literal["add", "remove", "change"]
 
 _GIVEN_AT_START = ("command", "queues", "job", "launch", "logs.mode", "logs.path", "health.heartbeat")
 """`health.heartbeat` is among them since a worker is told it, in WATCHDOG_USEC, and keeps to what it was told."""
-_WRITTEN = {"queues": "queue", "launch": "", "restart.mode": "restart.policy", "pause": "pause.mode"}
+_WRITTEN = {
+    "queues": "queue",
+    "launch": "",
+    "restart.mode": "restart.policy",
+    "pause": "pause.mode",
+    "launch.env_file_digest": "env_file (its contents)",
+}
 """Where the configuration has another word for a field."""
 _NOT_WRITTEN = frozenset({"name", "callbacks.on_crash", "callbacks.on_unhealthy", "health.callback"})
 

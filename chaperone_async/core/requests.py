@@ -147,8 +147,7 @@ def shut_down(turn: Turn, request: ev.ShutdownRequested) -> None:
     hold = Hold("stop", "shutdown", turn.at)
     kill_by = min(turn.pool.kill_by, kill_time(request.deadline, turn.at))
     turn.change(shutting=True, change=None, hold=hold, breaker=None, rolling=(), kill_by=kill_by)
-    if first:
-        turn.change(stopped=False)
+    if first and not turn.pool.stopped:
         turn.tell("pool.stopping", "the supervisor shuts down")
     doom = Doom(Reason.STOP, "the supervisor shuts down")
     command = KillNow if kill_by <= turn.at else Halt

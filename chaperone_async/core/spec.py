@@ -21,6 +21,7 @@ class Launch:
 
     env: tuple[tuple[str, str], ...] = ()
     env_file: str | None = None
+    env_file_digest: str | None = None  # of what is in it, so that a change can be seen
     directory: str | None = None
     user: str | None = None
     group: str | None = None

@@ -39,16 +39,25 @@ class Composed:
     world: World
     processes: OsProcesses
     tell: Callable[[str, str], None]
+    log: StdoutLog
 
     def add(self, spec: PoolSpec, hooks: Hooks) -> PoolRunner:
         """Raises DuplicatePool, or ConfigError where a check cannot be made."""
         return self.supervisor.add(spec, hooks, partial(self._probers, hooks))
+
+    def check(self, spec: PoolSpec) -> None:
+        """Raises ConfigError where one of the pool's active checks cannot be made."""
+        make_probers(spec, self.processes.family, worker_of=_nobody)
 
     def _probers(self, hooks: Hooks, runner: PoolRunner, spec: PoolSpec) -> tuple[Prober, ...]:
         def on_error(_ref: WorkerRef, error: BaseException) -> None:
             runner.check_raised(error)
 
         return make_probers(spec, self.processes.family, hooks.check, worker_of=runner.worker, on_error=on_error)
+
+
+def _nobody(ref: WorkerRef) -> object:
+    raise LookupError(f"cannot look at worker {ref.generation}: this check is only tried")
 
 
 @asynccontextmanager
@@ -61,7 +70,8 @@ async def compose(
     clock = WallClock()
     writer = StdoutWriter(notice=json_notice if log_format == "json" else text_notice)
     journal = Journal(epoch=secrets.token_hex(3))
-    journal.listen(listener or StdoutLog(writer, log_format, log_level, clock.at).write_entry)
+    log = StdoutLog(writer, log_format, log_level, clock.at)
+    journal.listen(listener or log.write_entry)
 
     def tell(kind: str, detail: str) -> None:
         journal.add(None, Announce(kind, time.monotonic(), detail=detail))
@@ -75,7 +85,7 @@ async def compose(
             for lacking in processes.degraded:
                 tell("supervisor.trouble", lacking)
             world = World(processes, sampler, sockets, clock.at, _callback_threads)
-            yield Composed(Supervisor(world, journal, secrets.randbits(48)), world, processes, tell)
+            yield Composed(Supervisor(world, journal, secrets.randbits(48)), world, processes, tell, log)
     finally:
         sampler.close()
         sockets.close()

@@ -29,8 +29,11 @@ class StdoutLog:
     ) -> None:
         self._writer = writer
         self._json = log_format == "json"
-        self._least = LEVELS.index(least)
+        self.set_level(least)
         self._wall = wall
+
+    def set_level(self, least: str) -> None:
+        self._least = LEVELS.index(least)
 
     def write_entry(self, entry: Entry) -> None:
         news = entry.news

@@ -42,15 +42,23 @@ class Operation:
 
 
 class Operations:
-    """Those under way, and the latest that ended. `tasks` carries what follows them; it ends with the supervisor."""
+    """Those under way, and the latest that ended. While `run` runs, they can be begun."""
 
-    def __init__(self, tasks: TaskGroup) -> None:
-        self._tasks = tasks
+    def __init__(self) -> None:
+        self._tasks: TaskGroup | None = None
         self._known: dict[str, Operation] = {}
         self._ended: dict[str, anyio.Event] = {}
 
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            await anyio.sleep_forever()
+
     def begin(self, action: str, target: str, by: str, followed: Mapping[str, Follow]) -> Operation:
         """Its events have been dealt with; `followed` says for each pool how to follow what comes of it."""
+        if self._tasks is None:
+            raise RuntimeError("cannot begin an operation: nobody follows operations yet")
         parts: dict[str, Standing] = dict.fromkeys(followed, Underway(""))
         operation = Operation(secrets.token_hex(4), action, target, by, anyio.current_time(), parts)
         self._known[operation.id] = operation

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import anyio
 from anyio import to_thread
+from anyio.abc import TaskGroup
 
 from chaperone_async import __version__
 from chaperone_async.core.pool import Pool
@@ -20,10 +21,15 @@ from chaperone_async.core.spec import PoolSpec
 from chaperone_async.core.states import Spawning
 from chaperone_async.errors import ConfigError, ListenError
 from chaperone_async.service.compose import Composed, compose, embedded_log
+from chaperone_async.service.control import Control
+from chaperone_async.service.http.face import Face
 from chaperone_async.service.http.listen import Listener, bind
 from chaperone_async.service.logs import LogFormat
+from chaperone_async.service.operations import Operations
+from chaperone_async.service.reload import Load, Reloader
 from chaperone_async.service.signals import HEARD, SignalDesk
 from chaperone_async.service.views import Views
+from chaperone_async.service.watch import Fingerprint, Watch
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.journal import Entry
 from chaperone_async.supervision.supervisor import Supervisor
@@ -32,6 +38,15 @@ from chaperone_async.system.config.load import DEFAULT_SOCKET_MODE, Config, Tls
 DONE, NO, BAD_CONFIGURATION = 0, 1, 2
 FIRST_SPAWNS = 3.0
 """Seconds, at most, that the HTTP server's imports leave the processor to the first workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the settings and the pools come from: how to read them anew, and to see whether that is called for."""
+
+    config: Config
+    load: Load
+    fingerprint: Fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +61,7 @@ class Settings:
     socket_mode: int = DEFAULT_SOCKET_MODE
     log_format: LogFormat = "text"
     log_level: str = "info"
+    origin: Origin | None = None
 
 
 class Pools(Protocol):
@@ -81,13 +97,14 @@ class ConfiguredPools:
         """Nothing holds on to it."""
 
 
-def run_service(config: Config) -> int:
+def run_service(config: Config, origin: Origin | None = None) -> int:
     """All pools of the configuration until a signal ends them. Returns the exit code of the process: 0 after a drain,
     1 where an address is taken or an essential pool with on_fatal = "exit" was given up, 2 for a check that cannot be
-    loaded."""
+    loaded. `origin`: None where there is no file to reload."""
     settings = Settings(
         name=config.name, grace=config.grace, token=config.token, users=config.users, tls=config.tls,
         socket_mode=config.socket_mode, log_format=config.log_format, log_level=config.log_level,
+        origin=origin,
     )  # fmt: skip
     return run_blocking(settings, ConfiguredPools(config.pools), config.listen, serve_to_the_end)
 
@@ -183,11 +200,20 @@ async def _serve(settings: Settings, pools: Pools, listeners: Sequence[Listener]
         composed.tell("supervisor.started", f"{about}, listening on {where}")
         begun = anyio.current_time()
         async with anyio.create_task_group() as tasks:
+            operations = Operations()
+            tasks.start_soon(operations.run)
+            reloader = None
+            if settings.origin is not None:
+                reloader = _reload(settings.origin, composed, operations, tasks, desk)
             tasks.start_soon(desk.run, signals)
             tasks.start_soon(desk.tell_progress)
             tasks.start_soon(_end_when_over, pools, supervisor)
             if listeners:
-                tasks.start_soon(_serve_http, settings, composed, views, listeners)
+                face = Face(
+                    supervisor=supervisor, views=views, control=Control(supervisor, operations), reloader=reloader,
+                    token=settings.token, users=settings.users, tls=settings.tls,
+                )  # fmt: skip
+                tasks.start_soon(_serve_http, face, composed, listeners)
             await supervisor.run()
             tasks.cancel_scope.cancel()
         pools.detach()
@@ -201,18 +227,27 @@ async def _end_when_over(pools: Pools, supervisor: Supervisor) -> None:
     supervisor.shut_down(anyio.current_time())
 
 
-async def _serve_http(settings: Settings, composed: Composed, views: Views, listeners: Sequence[Listener]) -> None:
+def _reload(origin: Origin, composed: Composed, operations: Operations, tasks: TaskGroup, desk: SignalDesk) -> Reloader:
+    def adjust(config: Config) -> None:
+        desk.grace = config.grace
+        composed.log.set_level(config.log_level)
+
+    reloader = Reloader(composed, operations, tasks, origin.config, origin.load, adjust)
+    watch = Watch(reloader, origin.fingerprint)
+    desk.reload = watch.ask
+    tasks.start_soon(watch.serve)
+    tasks.start_soon(watch.look)
+    return reloader
+
+
+async def _serve_http(face: Face, composed: Composed, listeners: Sequence[Listener]) -> None:
     """The sockets listen already. Importing the server takes longer than starting a hundred workers: they go first."""
     with anyio.move_on_after(FIRST_SPAWNS):
         for name in composed.supervisor.names:
             await composed.supervisor.runner(name).until(_has_spawned)
     await to_thread.run_sync(import_module, "chaperone_async.service.http.server")
-    from chaperone_async.service.http.face import Face
     from chaperone_async.service.http.server import serve as serve_http
 
-    face = Face(
-        supervisor=composed.supervisor, views=views, token=settings.token, users=settings.users, tls=settings.tls
-    )
     try:
         await serve_http(face, listeners)
     except Exception:  # noqa: BLE001  whatever it is: a server that failed must not take the workers with it

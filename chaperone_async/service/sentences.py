@@ -130,6 +130,11 @@ SENTENCES: dict[str, Sentence] = {
     "supervisor.stopping": Sentence(INFO, "{detail}", "The supervisor drains all pools and ends."),
     "supervisor.waiting": Sentence(INFO, "{detail}", "While it ends: which workers it waits for, and how long still."),
     "supervisor.state": Sentence(INFO, "{detail}", "SIGUSR1: one line for each pool and each worker."),
+    "supervisor.reloading": Sentence(INFO, "reload {detail}", "The configuration is read anew, and the changes begun."),
+    "supervisor.reloaded": Sentence(INFO, "reloaded {detail}", "All that a reload has begun is through."),
+    "supervisor.reload_failed": Sentence(
+        ERROR, "reload failed: {detail}", "The file cannot be used, or a pool could not follow it."
+    ),
     "supervisor.stopped": Sentence(INFO, "{detail}", "All workers are gone: the last words."),
 }
 

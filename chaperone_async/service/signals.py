@@ -23,13 +23,15 @@ Tell = Callable[[str, str], None]
 
 class SignalDesk:
     """TERM and INT drain, and hurry the second time; USR1 tells the state, USR2 restarts all workers one by one, TSTP
-    and CONT pause and resume. HUP is heard and does nothing, so that a closed terminal does not kill."""
+    and CONT pause and resume. HUP reloads; where there is nothing to reload it does nothing, so that a closed terminal
+    does not kill. `grace` in seconds may be set anew at any time."""
 
     def __init__(self, supervisor: Supervisor, views: Views, tell: Tell, grace: float) -> None:
         self._supervisor = supervisor
         self._views = views
         self._tell = tell
-        self._grace = grace
+        self.grace = grace
+        self.reload: Callable[[str], None] | None = None
         self._asked_at = 0.0
 
     async def run(self, signals: AsyncIterator[int]) -> None:
@@ -44,9 +46,7 @@ class SignalDesk:
             case signal.SIGUSR1:
                 self._tell_state()
             case signal.SIGHUP:
-                self._tell(
-                    "supervisor.trouble", "SIGHUP: this version cannot reload its configuration; nothing changed"
-                )
+                self._reload(by)
             case _:
                 for name in self._supervisor.names:
                     if number == signal.SIGUSR2:
@@ -56,11 +56,17 @@ class SignalDesk:
                     else:
                         self._supervisor.submit(name, ResumeRequested(None, now, by))
 
+    def _reload(self, by: str) -> None:
+        if self.reload is None:
+            self._tell("supervisor.trouble", f"{by}: there is no configuration file to reload; nothing changed")
+        else:
+            self.reload(by)
+
     def shut_down(self, by: str) -> None:
         now = anyio.current_time()
         if self._supervisor.deadline is None:
-            self._tell("supervisor.stopping", f"{by}: draining, all is over in {self._grace:g} s at the latest")
-            self._supervisor.shut_down(now + self._grace)
+            self._tell("supervisor.stopping", f"{by}: draining, all is over in {self.grace:g} s at the latest")
+            self._supervisor.shut_down(now + self.grace)
             self._asked_at = now
         elif now - self._asked_at > SAME_SIGNAL:
             self._tell("supervisor.stopping", f"{by} again: killing what is left")

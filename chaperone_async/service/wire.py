@@ -3,12 +3,13 @@
 Memory in MB (10^6 bytes), durations in seconds, times RFC 3339 UTC.
 """
 
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from msgspec import Meta
 
 from chaperone_async.core.pool import PoolState
 from chaperone_async.core.status import Activity, Status
+from chaperone_async.service.operations import OperationState
 from chaperone_async.service.sentences import Level
 
 Time = Annotated[str, Meta(description="RFC 3339, UTC", extra_json_schema={"format": "date-time"})]
@@ -170,6 +171,68 @@ class EventsDocument(TypedDict):
     events: Annotated[list[EventDocument], Meta(description="newest first")]
     last: Annotated[int, Meta(description="the number of the newest event of all; 0: none yet")]
     epoch: Annotated[str, Meta(description="of this supervisor life: an event's id is <epoch>-<seq>")]
+
+
+class OperationPart(TypedDict):
+    """How it stands with one pool."""
+
+    pool: str
+    state: OperationState
+    detail: Annotated[str | None, Meta(description="what is still waited for, or why it failed")]
+
+
+class OperationDocument(TypedDict):
+    """Something that was asked for, and what has become of it."""
+
+    id: str
+    action: str
+    target: Annotated[str, Meta(description="a pool, pool:slot, a worker's id, or all")]
+    state: Annotated[OperationState, Meta(description="failed: it will not come true by itself any more")]
+    detail: Annotated[str | None, Meta(description="of all its pools, in one line")]
+    by: str
+    started_at: Time
+    ended_at: Time | None
+    pools: list[OperationPart]
+
+
+class OperationsDocument(TypedDict):
+    operations: Annotated[list[OperationDocument], Meta(description="newest first")]
+
+
+class DifferenceDocument(TypedDict):
+    key: Annotated[str, Meta(description="as it is written in the configuration")]
+    old: Any
+    new: Any
+
+
+class PoolDifference(DifferenceDocument):
+    rolling: Annotated[bool, Meta(description="workers must be replaced for it; else it has effect at once")]
+
+
+class SettingDifference(DifferenceDocument):
+    live: Annotated[bool, Meta(description="it has effect at once; else when the supervisor is started again")]
+
+
+class PlannedPool(TypedDict):
+    pool: str
+    kind: Literal["add", "remove", "change"]
+    rolling: bool
+    differences: list[PoolDifference]
+
+
+class PlanDocument(TypedDict):
+    """What a reload would change, or has begun to."""
+
+    summary: str
+    empty: bool
+    pools: list[PlannedPool]
+    unchanged: list[str]
+    settings: list[SettingDifference]
+    warnings: list[str]
+
+
+class ReloadDocument(OperationDocument):
+    plan: PlanDocument
 
 
 class CheckDocument(TypedDict):

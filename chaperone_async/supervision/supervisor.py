@@ -95,13 +95,13 @@ class Supervisor:
     async def remove(self, name: str, by: str = "operator") -> None:
         """Stop a pool gracefully, and forget it. Raises UnknownPool."""
         runner = self.runner(name)
-        now = anyio.current_time()
         self._leaving.add(name)
-        runner.submit(StopRequested(None, now, by))
+        runner.submit(StopRequested(None, anyio.current_time(), by))
         try:
             await runner.until(lambda pool: not pool.live)
         finally:
             self._leaving.discard(name)
+        now = anyio.current_time()
         runner.submit(ShutdownRequested(now, now))
         self._forget(name)
 

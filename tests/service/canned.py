@@ -14,12 +14,14 @@ import anyio
 
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.spec import PoolSpec, SignalTarget
+from chaperone_async.service.control import Control
 from chaperone_async.service.http.connection import DEFAULT, Bounds
 from chaperone_async.service.http.face import Face
 from chaperone_async.service.http.listen import Listener, bind
 from chaperone_async.service.http.route import Route
 from chaperone_async.service.http.server import serve
 from chaperone_async.service.http.table import TABLE
+from chaperone_async.service.operations import Operations
 from chaperone_async.service.views import Views
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.journal import Journal
@@ -136,7 +138,8 @@ class Canned:
     def face(
         self, token: str | None = None, users: tuple[tuple[str, str], ...] = (), tls: Tls | None = None
     ) -> Face:  # fmt: skip
-        return Face(supervisor=self.supervisor, views=self.views, token=token, users=users, tls=tls)
+        control = Control(self.supervisor, Operations())
+        return Face(supervisor=self.supervisor, views=self.views, control=control, token=token, users=users, tls=tls)
 
 
 @dataclass(frozen=True)

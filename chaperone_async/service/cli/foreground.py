@@ -3,7 +3,7 @@
 import os
 import re
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,19 +67,27 @@ def add(subparsers: Subparsers) -> None:
 
 def run_up(args: Namespace) -> int:
     from chaperone_async.system.config.load import load
+    from chaperone_async.system.config.watch import fingerprint
 
-    config = load(Path(args.config) if args.config else None, os.environ)
-    return _run(choose(config, args.pools) if args.pools else config)
+    path = Path(args.config) if args.config else None
+
+    def read() -> "Config":
+        config = load(path, os.environ)
+        return choose(config, args.pools) if args.pools else config
+
+    return _run(read(), read, lambda: fingerprint(path, os.environ))
 
 
 def run_supervise(args: Namespace) -> int:
     return _run(one_pool(args, os.environ))
 
 
-def _run(config: "Config") -> int:
-    from chaperone_async.service.run import run_service
+def _run(
+    config: "Config", read: Callable[[], "Config"] | None = None, fingerprint: Callable[[], str] | None = None
+) -> int:
+    from chaperone_async.service.run import Origin, run_service
 
-    return run_service(config)
+    return run_service(config, None if read is None or fingerprint is None else Origin(config, read, fingerprint))
 
 
 def choose(config: "Config", names: list[str]) -> "Config":

@@ -17,8 +17,8 @@ from chaperone_async.core.spec import (
     StopPolicy,
 )
 from chaperone_async.system.config.keys import Table
-from chaperone_async.system.config.watch import digest_of
 from chaperone_async.system.config.model import PoolTable, RestartTable, StopTable
+from chaperone_async.system.config.watch import digest_of
 
 PolicyT = TypeVar("PolicyT", HealthPolicy, Backoff, CrashLoop, RecyclePolicy, StopPolicy, LogPolicy, JobOptions)
 

@@ -13,8 +13,8 @@ from chaperone_async.system.config.read import read_all
 
 
 def fingerprint(path: Path | None, env: Mapping[str, str]) -> str:
-    """Of all that the configuration is made of: its files with what they include, and the env_files of its pools. A file
-    that cannot be read has one too: what is wrong with it."""
+    """Of all that the configuration is made of: its files with what they include, and the env_files of its pools. What
+    cannot be read has one too: what is wrong with it."""
     from hashlib import sha256
 
     digest = sha256()

@@ -1,0 +1,223 @@
+"""The configuration read anew: what would change, in words and as values, and the change itself, pool by pool.
+
+A file that cannot be used changes nothing. Nothing is started before all of the new configuration has been checked.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskGroup
+
+from chaperone_async.core import goals
+from chaperone_async.core.events import ReloadRequested
+from chaperone_async.core.goals import Missed, Reached, Standing
+from chaperone_async.core.plan import Plan, make_plan
+from chaperone_async.core.spec import PoolSpec
+from chaperone_async.errors import ConfigError, ConflictError
+from chaperone_async.service.compose import Composed
+from chaperone_async.service.operations import Follow, Operation, Operations, Report, follow_goal
+from chaperone_async.supervision.hooks import Hooks
+from chaperone_async.system.config.lint import lint
+from chaperone_async.system.config.load import Config
+
+ALL = "all"
+Load = Callable[[], Config]
+Adjust = Callable[[Config], None]
+
+
+class BusyError(ConflictError):
+    """Pools that the reload would touch are still being changed by an earlier one."""
+
+    def __init__(self, pools: Sequence[str]) -> None:
+        names = ", ".join(pools)
+        super().__init__(f"cannot reload: {names} still being changed by an earlier reload; wait for its end, or force")
+        self.pools = tuple(pools)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingChange:
+    """A setting of the supervisor itself, as it is written. `secret`: its values are not for anybody to see. `live`: it
+    has effect at once; else when the supervisor is started the next time."""
+
+    key: str
+    old: object
+    new: object
+    live: bool
+    secret: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadPlan:
+    config: Config
+    pools: Plan
+    settings: tuple[SettingChange, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def empty(self) -> bool:
+        return not self.pools.pools and not self.settings
+
+
+class Reloader:
+    """`load` reads the configuration that this supervisor was started with; `adjust` gives the live settings effect."""
+
+    def __init__(
+        self, composed: Composed, operations: Operations, tasks: TaskGroup, config: Config, load: Load, adjust: Adjust
+    ) -> None:
+        self._composed = composed
+        self._operations = operations
+        self._tasks = tasks
+        self._config = config
+        self._load = load
+        self._adjust = adjust
+        self._ours = {spec.name for spec in config.pools}
+        self._one_at_a_time = anyio.Lock()
+
+    @property
+    def config(self) -> Config:
+        """The one that was accepted last."""
+        return self._config
+
+    @property
+    def ours(self) -> frozenset[str]:
+        """Pools that the configuration defines. Others were added since, by request, and no reload ends them."""
+        return frozenset(self._ours)
+
+    async def plan(self) -> ReloadPlan:
+        """What a reload would do now. Raises ConfigError."""
+        config = await to_thread.run_sync(self._load)
+        supervisor = self._composed.supervisor
+        new = {spec.name: spec for spec in config.pools}
+        concerned = [name for name in supervisor.names if name in self._ours or name in new]
+        old = {name: supervisor.runner(name).pool.spec for name in concerned if name not in supervisor.leaving}
+        plan = make_plan(old, new)
+        for spec in config.pools:
+            if spec.name not in plan.unchanged:
+                self._composed.check(spec)
+        return ReloadPlan(config, plan, tuple(_settings(self._config, config)), tuple(lint(config)))
+
+    async def reload(self, by: str, *, force: bool = False) -> tuple[ReloadPlan, Operation]:
+        """Raises ConfigError and changes nothing; BusyError where a pool is still being changed, unless by force."""
+        async with self._one_at_a_time:
+            plan = await self.plan()
+            self._refuse_conflicts(plan, force=force)
+            self._tell("supervisor.reloading", f"asked by {by}: {summary(plan)}")
+            self._config = plan.config
+            self._ours = {spec.name for spec in plan.config.pools}
+            self._adjust(plan.config)
+            followed = {pool.name: await self._apply(pool.name, plan, by) for pool in plan.pools.pools}
+            operation = self._operations.begin("reload", ALL, by, followed)
+        self._tasks.start_soon(self._tell_outcome, operation.id)
+        return plan, operation
+
+    async def reload_in_turn(self, by: str) -> None:
+        """As a signal wants it: nobody waits for an answer, so it waits until it may, and tells what came of it."""
+        while True:
+            try:
+                _, operation = await self.reload(by)
+            except BusyError as busy:
+                self._tell("supervisor.reloading", f"asked by {by}: waiting until {', '.join(busy.pools)} are through")
+                await self._until_through(busy.pools)
+            except (ConfigError, ConflictError) as error:
+                self._tell("supervisor.reload_failed", f"nothing was changed: {error}")
+                return
+            else:
+                await self._operations.wait(operation.id, float("inf"))
+                return
+
+    # How
+
+    def _refuse_conflicts(self, plan: ReloadPlan, *, force: bool) -> None:
+        supervisor = self._composed.supervisor
+        if supervisor.deadline is not None:
+            raise ConflictError("cannot reload: the supervisor is shutting down; start it again with the new file")
+        changed = [pool.name for pool in plan.pools.pools if pool.kind == "change"]
+        busy = [name for name in changed if supervisor.runner(name).pool.change is not None]
+        if busy and not force:
+            raise BusyError(busy)
+        again = [pool.name for pool in plan.pools.pools if pool.kind == "add" and pool.name in supervisor.leaving]
+        if again:
+            names = ", ".join(again)
+            raise ConflictError(f"cannot reload: {names} still being removed; reload again when that is over")
+
+    async def _apply(self, name: str, plan: ReloadPlan, by: str) -> Follow:
+        kind = next(pool.kind for pool in plan.pools.pools if pool.name == name)
+        if kind == "remove":
+            return self._removal(name, by)
+        spec = next(spec for spec in plan.config.pools if spec.name == name)
+        if kind == "add":
+            return follow_goal(self._composed.add(spec, Hooks()), goals.started(None))
+        return await self._change(spec, by)
+
+    async def _change(self, spec: PoolSpec, by: str) -> Follow:
+        runner, now = self._composed.supervisor.runner(spec.name), anyio.current_time()
+        await runner.ask(ReloadRequested(spec, now, by))
+        return follow_goal(runner, goals.reloaded(spec, now))
+
+    def _removal(self, name: str, by: str) -> Follow:
+        async def follow(report: Report) -> Standing:
+            report(goals.Underway("its workers are stopping"))
+            await self._composed.supervisor.remove(name, by)
+            return Reached("removed")
+
+        return follow
+
+    async def _until_through(self, pools: Sequence[str]) -> None:
+        supervisor = self._composed.supervisor
+        for name in pools:
+            if name in supervisor.names:
+                await supervisor.runner(name).until(lambda pool: pool.change is None)
+
+    async def _tell_outcome(self, identifier: str) -> None:
+        operation = await self._operations.wait(identifier, float("inf"))
+        missed = [f"{pool}: {part.why}" for pool, part in operation.parts.items() if isinstance(part, Missed)]
+        if missed:
+            self._tell("supervisor.reload_failed", "; ".join(missed))
+        else:
+            self._tell("supervisor.reloaded", f"as {operation.by} asked")
+
+    def _tell(self, kind: str, detail: str) -> None:
+        self._composed.tell(kind, detail)
+
+
+_LIVE_SETTINGS: tuple[tuple[str, Callable[[Config], object], bool], ...] = (
+    ("shutdown.grace", lambda config: config.grace, False),
+    ("logs.level", lambda config: config.log_level, False),
+    ("watch", lambda config: config.watch, False),
+    ("http.token", lambda config: config.token, True),
+    ("http.users", lambda config: config.users, True),
+)
+_LATER_SETTINGS: tuple[tuple[str, Callable[[Config], object]], ...] = (
+    ("name", lambda config: config.name),
+    ("http.listen", lambda config: list(config.listen)),
+    ("http.socket_mode", lambda config: f"{config.socket_mode:04o}"),
+    ("http.tls", lambda config: None if config.tls is None else {"cert": config.tls.cert, "key": config.tls.key}),
+    ("logs.format", lambda config: config.log_format),
+)
+
+
+def _settings(old: Config, new: Config) -> list[SettingChange]:
+    changes = [
+        SettingChange(key, get(old), get(new), live=True, secret=secret)
+        for key, get, secret in _LIVE_SETTINGS
+        if get(old) != get(new)
+    ]
+    changes += [
+        SettingChange(key, get(old), get(new), live=False) for key, get in _LATER_SETTINGS if get(old) != get(new)
+    ]
+    return changes
+
+
+def summary(plan: ReloadPlan) -> str:
+    """In one line: `add reports; change emails (command, env.A: rolling); remove old; 3 pools unchanged`."""
+    parts = []
+    for pool in plan.pools.pools:
+        keys = ", ".join(difference.key for difference in pool.differences)
+        about = f" ({keys}{': rolling' if pool.rolling else ''})" if keys else ""
+        parts.append(f"{pool.kind} {pool.name}{about}")
+    parts.extend(f"{setting.key}{'' if setting.live else ' (at the next start)'}" for setting in plan.settings)
+    unchanged = len(plan.pools.unchanged)
+    parts.append(f"{unchanged} pool{'' if unchanged == 1 else 's'} unchanged")
+    return "; ".join(parts)
