@@ -4,6 +4,7 @@ import os
 from collections import deque
 from pathlib import Path
 
+from chaperone_async.system.control_group import locate
 from chaperone_async.system.ports import ExitStatus
 
 CREDIT_LIFE = 3.0  # seconds; an OOM kill seen longer ago than this was not this worker's
@@ -25,35 +26,13 @@ def parse_oom_kills(text: str) -> int | None:
 
 def locate_oom_counters(cgroups: str, mountinfo: str) -> list[Path]:
     """Where the counter may be, likeliest first, from the texts of /proc/self/cgroup and /proc/self/mountinfo."""
-    paths: dict[str, str] = {}
-    for line in cgroups.splitlines():
-        _, controllers, path = line.split(":", 2)
-        paths.update(dict.fromkeys(controllers.split(","), path))
     found: list[Path] = []
-    for line in mountinfo.splitlines():
-        mount, _, source = line.partition(" - ")
-        root, point = (_unescape(word) for word in mount.split(" ")[3:5])
-        kind, _, options = source.split(" ", 2)
-        if kind == "cgroup" and "memory" in options.split(",") and "memory" in paths:
-            found.insert(0, _inside(point, root, paths["memory"]) / "memory.oom_control")
-        elif kind == "cgroup2" and "" in paths:
-            folder = _inside(point, root, paths[""])
-            found += [folder / "memory.events.local", folder / "memory.events"]
+    for group in locate(cgroups, mountinfo):
+        if "memory" in group.controllers:
+            found.insert(0, group.folder / "memory.oom_control")
+        elif group.version == 2:
+            found += [group.folder / "memory.events.local", group.folder / "memory.events"]
     return found
-
-
-def _inside(mount_point: str, root: str, path: str) -> Path:
-    """The directory of the cgroup `path` under a mount that shows the tree from `root` down. In a container either may
-    be told from outside its namespace: then the mount itself shows the container's own cgroup."""
-    if root == "/":
-        return Path(mount_point, path.lstrip("/"))
-    if path == root or path.startswith(root + "/"):
-        return Path(mount_point, path[len(root) :].lstrip("/"))
-    return Path(mount_point)
-
-
-def _unescape(word: str) -> str:
-    return word.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
 
 
 def find_oom_counter() -> Path | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from chaperone_async.core.spec import Launch, PoolSpec
 from chaperone_async.system.config.load import Config
+from chaperone_async.system.control_group import allowance, own_groups
 
 _LAST_SECOND = 1.0  # workers still alive this long before the shutdown deadline are killed
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
@@ -81,19 +82,7 @@ def _lint_launch(launch: Launch) -> Iterator[str]:
 
 
 def available_memory() -> int:
-    """The least of this machine's memory and what its control group (version 2) allows, in bytes."""
-    least = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        groups = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:  # not Linux
-        return least
-    own = next((line.removeprefix("0::/") for line in groups if line.startswith("0::/")), "")
-    group = Path("/sys/fs/cgroup", own)
-    for directory in (group, *group.parents):
-        try:
-            limit = (directory / "memory.max").read_text().strip()
-        except OSError:  # the root group has no limit, and a container may see no group at all
-            continue
-        if limit.isdigit():
-            least = min(least, int(limit))
-    return least
+    """The least of this machine's memory and what its control groups allow, in bytes."""
+    there_is = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    allowed = allowance(own_groups()).memory
+    return there_is if allowed is None else min(there_is, allowed)
