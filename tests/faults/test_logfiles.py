@@ -49,7 +49,7 @@ CALM = '[pools.calm]\ncommand = "sleep 1000"\nworkers = 2\n'
 def flood(script: Callable[[str, str], Path], tmp_path: Path) -> str:
     """The pool's table; its logs may follow."""
     program = script("flood.py", FLOOD)
-    return f'[pools.flood]\ncommand = "{QUICK_PYTHON} {program} {tmp_path}/trace"\n'
+    return f'[pools.flood]\ncommand = "{QUICK_PYTHON} {program} {tmp_path}/trace{{slot}}"\n'
 
 
 @pytest.fixture
@@ -58,9 +58,8 @@ def ticker(script: Callable[[str, str], Path]) -> str:
 
 
 def written(tmp_path: Path) -> int:
-    """Bytes, so far, by the flood."""
-    trace = tmp_path / "trace"
-    return int(trace.read_text()) * LINE if trace.exists() else 0
+    """Bytes, so far, by all workers of the flood."""
+    return sum(int(trace.read_text()) * LINE for trace in tmp_path.glob("trace?"))
 
 
 def logs(path: Path | str, max_size: int = MOST, backups: int = 3) -> str:
@@ -132,10 +131,11 @@ def test_a_flood_into_rotated_files_changes_nothing_for_the_others(start: Start,
 def test_many_floods_at_once_share_the_supervisor(start: Start, flood: str, tmp_path: Path) -> None:
     several = flood + "workers = 8\n" + logs(tmp_path / "logs" / "{slot}", max_size=MEGABYTE, backups=1) + CALM
     service = start(several).started()
-    flows(tmp_path, 2)
+    flows(tmp_path, 20)
     with undisturbed(service):
         replaced(service)
-        flows(tmp_path, 5)
+        flows(tmp_path, 40)
+    assert service.pool("flood")["restarts"] == 0
     assert service.stop() == 0
     for slot in range(8):
         assert gapless(numbers(tmp_path / "logs" / f"{slot}.1", tmp_path / "logs" / str(slot)))
