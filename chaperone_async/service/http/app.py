@@ -14,6 +14,7 @@ from chaperone_async.service.http.openapi import DESCRIPTION, Description
 from chaperone_async.service.http.problems import MOST_BODY, answer_problems
 from chaperone_async.service.http.route import Handler, Route
 from chaperone_async.service.http.rules import House
+from chaperone_async.service.http.streams import STREAMS, Streams
 from chaperone_async.service.http.table import TABLE
 
 BODY_LIMIT = 1 << 20
@@ -31,6 +32,8 @@ def make_app(
     app[DESCRIPTION] = Description(routes, face.views.version, access.schemes)
     app[MOST_BODY] = BODY_LIMIT
     app[BODY_TIME] = bounds.body
+    app[STREAMS] = Streams()
+    app.on_shutdown.append(lambda _: app[STREAMS].end_all())
     for handler, route in bound.items():
         if route.method == "GET":
             app.router.add_get(route.path, handler)  # and HEAD

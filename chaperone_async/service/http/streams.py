@@ -3,7 +3,7 @@ streams end when the server does."""
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,7 +43,7 @@ class Streams:
         finally:
             self._ends.remove(end)
 
-    async def end_all(self, _: web.Application) -> None:
+    async def end_all(self) -> None:
         for end in tuple(self._ends):
             end()
 
@@ -71,32 +71,51 @@ class Stream:
     async def send(self, data: bytes) -> None:
         """Waits for the client to read. Raises ConnectionResetError when it has gone."""
         if data:
-            await self._response.write(data)
+            await _unharmed(self._response.write(data))
 
     async def cut_off(self, last: bytes) -> None:
         """The last words come behind what the client has not read yet; it has a moment to do so."""
         with anyio.move_on_after(self._pace.goodbye) as patience:
             await self.send(last)
-            await self._response.write_eof()
-        transport = self._request.transport
-        if patience.cancelled_caught and isinstance(transport, asyncio.WriteTransport):
-            transport.abort()
+            await self.end()
+        if patience.cancelled_caught:
+            self.abort()
+
+    async def end(self) -> None:
+        """Waits until the kernel has all of it: nothing is left behind in a connection that nobody looks after."""
+        if isinstance(self._request.transport, asyncio.WriteTransport):
+            self._request.transport.set_write_buffer_limits(high=0)
+        await _unharmed(self._response.write_eof())
+
+    def abort(self) -> None:
+        if isinstance(self._request.transport, asyncio.WriteTransport):
+            self._request.transport.abort()
+
+
+async def _unharmed(writing: Coroutine[Any, Any, None]) -> None:
+    """aiohttp lets all who wait for a connection share one future: to cancel one of them would be to cancel all that
+    come after it."""
+    await asyncio.shield(asyncio.ensure_future(writing))
 
 
 async def stream(
-    request: web.Request, content_type: str, body: Callable[[Stream], Awaitable[None]]
+    request: web.Request, content_type: str, body: Callable[[Stream], Awaitable[object]]
 ) -> web.StreamResponse:
     """Answers with whatever `body` sends, until it returns."""
     response = web.StreamResponse(headers={"Content-Type": content_type, "X-Accel-Buffering": "no"})
     response.force_close()
+    client = Stream(request, response)
     try:
         await response.prepare(request)
         if request.method != "HEAD":
             _bound(request)
-            await body(Stream(request, response))
-            await response.write_eof()
+            await body(client)
+            await client.end()
     except ConnectionResetError:
         return response  # the client has gone, as clients do
+    except asyncio.CancelledError:
+        client.abort()  # the server ends, and has waited for this client as long as it does
+        raise
     return response
 
 
