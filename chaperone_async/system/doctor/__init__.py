@@ -1,0 +1,1 @@
+"""What this machine or container gives a supervisor, and what it lacks: pure look-ups, each returning findings."""

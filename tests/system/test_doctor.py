@@ -1,0 +1,207 @@
+"""What the doctor finds: on this machine, on others with other control groups, and at addresses that are taken."""
+
+import os
+import resource
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from chaperone_async.core.spec import HealthPolicy, Launch, LogPolicy, PoolSpec
+from chaperone_async.system.control_group import Allowance, allowance, own_groups
+from chaperone_async.system.doctor.examine import examine
+from chaperone_async.system.doctor.finding import Finding, verdict
+from chaperone_async.system.doctor.listening import examine_listeners
+from chaperone_async.system.doctor.machine import examine_machine
+from chaperone_async.system.doctor.resources import examine_resources
+from chaperone_async.system.doctor.rights import examine_rights
+from chaperone_async.system.doctor.shutdown import examine_shutdown
+
+V2 = {
+    "proc/self/cgroup": "0::/pod/app\n",
+    "proc/self/mountinfo": "41 31 0:38 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n",
+    "sys/fs/cgroup/pod/memory.max": "200000000\n",
+    "sys/fs/cgroup/pod/app/memory.max": "max\n",
+    "sys/fs/cgroup/pod/app/memory.events": "low 0\noom 1\noom_kill 2\n",
+    "sys/fs/cgroup/pod/app/cpu.max": "5000 100000\n",
+    "sys/fs/cgroup/pod/cpu.max": "max 100000\n",
+    "sys/fs/cgroup/pod/app/pids.max": "12\n",
+}
+V1 = {
+    "proc/self/cgroup": "5:pids:/docker/1f\n4:memory:/docker/1f\n3:cpu,cpuacct:/docker/1f\n1:name=systemd:/docker/1f\n",
+    "proc/self/mountinfo": (
+        "35 31 0:32 /docker/1f /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+        "36 31 0:33 /docker/1f /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n"
+        "37 31 0:34 /docker/1f /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+        "38 31 0:35 /docker/1f /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n"
+    ),
+    "sys/fs/cgroup/memory/memory.limit_in_bytes": "300000000\n",
+    "sys/fs/cgroup/memory/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
+    "sys/fs/cgroup/pids/pids.max": "max\n",
+    "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "150000\n",
+    "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+}
+UNLIMITED_V1 = V1 | {
+    "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
+    "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
+}
+
+
+def made(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def by_name(findings: Iterable[Finding]) -> dict[str, Finding]:
+    return {finding.name: finding for finding in findings}
+
+
+def pool(workers: int = 2, user: str | None = None) -> PoolSpec:
+    return PoolSpec(name="a", command=("true",), workers=workers, launch=Launch(user=user))
+
+
+def test_each_version_of_control_groups_tells_what_it_allows(tmp_path: Path) -> None:
+    root = made(tmp_path / "2", V2)
+    assert allowance(own_groups(root), root) == Allowance(memory=200_000_000, cpus=0.05, processes=12)
+    root = made(tmp_path / "1", V1)
+    assert allowance(own_groups(root), root) == Allowance(memory=300_000_000, cpus=1.5)
+    root = made(tmp_path / "unlimited", UNLIMITED_V1)
+    assert allowance(own_groups(root), root) == Allowance()
+    assert own_groups(tmp_path / "none") == []
+
+
+def test_limits_of_version_2_are_compared_with_what_the_pools_need(tmp_path: Path) -> None:
+    found = by_name(examine_resources([pool(workers=20)], made(tmp_path, V2)))
+    assert found["control groups"] == Finding("control groups", "ok", "version 2: /sys/fs/cgroup/pod/app")
+    assert (found["memory"].result, found["memory"].found) == ("warn", "200 MB, by the control group")
+    assert "add up to 10240 MB" in found["memory"].advice
+    assert (found["processes"].result, found["processes"].found) == ("fail", "12 at most, by the control group")
+    assert found["processors"].result == "warn"
+    assert found["oom"].found.startswith("kills for want of memory are counted (2 so far)")
+
+
+def test_what_suffices_is_not_complained_about(tmp_path: Path) -> None:
+    modest = PoolSpec(name="a", command=("true",), workers=1, health=HealthPolicy(memory_limit=10**8))
+    found = examine_resources([modest], made(tmp_path, V1))
+    assert {finding.name: finding.result for finding in found} == dict.fromkeys(
+        ("control groups", "oom", "memory", "processors", "processes", "descriptors"), "ok"
+    )
+
+
+def test_without_control_groups_it_is_said_what_is_not_known(tmp_path: Path) -> None:
+    found = by_name(examine_resources([], tmp_path))
+    assert (found["control groups"].result, found["oom"].result) == ("warn", "warn")
+    assert "told as `signal`" in found["oom"].advice
+
+
+@pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_NOFILE)[1] == resource.RLIM_INFINITY, reason="has no limit")
+def test_more_workers_than_there_can_be_descriptors_for_fail() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    found = by_name(examine_resources([pool(workers=hard // 3)]))["descriptors"]
+    assert (found.result, f"up to {hard}: enough for about" in found.found) == ("fail", True)
+    assert by_name(examine_resources([pool(workers=hard // 5)]))["descriptors"].result == "ok"
+
+
+def test_a_hidden_process_table_is_told(tmp_path: Path) -> None:
+    line = "23 28 0:21 / /proc rw,nosuid,relatime shared:12 - proc proc rw,hidepid=invisible\n"
+    found = by_name(examine_machine(made(tmp_path, {"proc/self/mountinfo": line})))["/proc"]
+    assert (found.result, "hidepid=invisible" in found.found) == ("warn" if os.geteuid() else "ok", True)
+    assert by_name(examine_machine(tmp_path / "none"))["/proc"].found == "not mounted"
+
+
+def test_this_machine_can_run_pools() -> None:
+    findings = [*examine_machine(), *examine_resources([pool()]), *examine_rights([pool()])]
+    assert [finding for finding in findings if finding.result == "fail"] == []
+    assert by_name(findings)["janitor"].result == "ok"
+    assert all(finding.advice for finding in findings if finding.result != "ok")
+
+
+def test_another_user_needs_the_right_to_switch(tmp_path: Path) -> None:
+    root = made(tmp_path, {"proc/self/status": "Name:\tx\nCapEff:\t0000000000000000\n"})
+    assert by_name(examine_rights([pool()], root))["users"].result == "ok"
+    found = by_name(examine_rights([pool(user="12345")], root))["users"]
+    assert found.result == "fail"
+    assert found.advice.startswith("pool a wants '12345'; run as root")
+    root = made(tmp_path, {"proc/self/status": "CapEff:\t00000000000000c0\n"})
+    assert by_name(examine_rights([pool(user="12345")], root))["users"].result == "ok"
+    assert "no such user" in by_name(examine_rights([pool(user="no-such-user")], root))["users"].advice
+
+
+def test_log_directories_must_be_writable_or_possible(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    def judged(path: str) -> Finding:
+        logs = LogPolicy(mode="file", path=f"{tmp_path}/{path}")
+        return by_name(examine_rights([PoolSpec(name="a", command=("true",), logs=logs)]))["log files"]
+
+    assert judged("{pool}.log").found == f"{tmp_path} is writable"
+    assert judged("new/{slot}/x.log").found == f"{tmp_path}/new/0 can be made"
+    assert judged("file/x.log").result == "fail"
+    assert "file is not a directory" in judged("file/x.log").advice
+
+
+def test_addresses_are_free_or_say_who_has_them() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        taken.settimeout(0)
+        port = taken.getsockname()[1]
+        (found,) = examine_listeners([f"127.0.0.1:{port}"])
+        assert (found.result, found.found) == ("fail", f"taken by process {os.getpid()} ({process_name()})")
+    (found,) = examine_listeners([f"127.0.0.1:{port}"])
+    assert (found.result, found.found) == ("ok", "free")
+    (found,) = examine_listeners(["192.0.2.1:9001"])
+    assert (found.result, found.found) == ("fail", "cannot be had: cannot assign requested address")
+
+
+def process_name() -> str:
+    return Path("/proc/self/comm").read_text().strip()
+
+
+def test_socket_paths_are_free_or_say_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    assert [one.found for one in examine_listeners([f"unix:{path}", f"unix:{tmp_path}/new/s"])] == ["free", "free"]
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen(0)
+        server.close()
+    (stale,) = examine_listeners([f"unix:{path}"])
+    assert (stale.result, stale.found) == ("ok", "free: a socket that nobody serves any more is there, and is replaced")
+    (tmp_path / "file").touch()
+    file, below = examine_listeners([f"unix:{tmp_path}/file", f"unix:{tmp_path}/file/s"])
+    assert (file.result, file.found) == ("fail", "there is something that is not a socket")
+    assert (below.result, below.found) == ("fail", f"cannot be made: not a directory: {tmp_path}/file")
+
+
+@pytest.mark.parametrize(
+    ("grace", "env", "mark", "result"),
+    [
+        (30, {}, "", "ok"), (9, {}, ".dockerenv", "ok"), (10, {}, ".dockerenv", "warn"),
+        (30, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "", "warn"),
+        (25, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, ".dockerenv", "ok"),
+    ],
+)  # fmt: skip
+def test_the_grace_is_held_against_what_a_container_usually_gets(
+    tmp_path: Path, grace: float, env: dict[str, str], mark: str, result: str
+) -> None:
+    assert examine_shutdown(grace, env, made(tmp_path, {mark: ""} if mark else {})).result == result
+
+
+def test_a_configuration_that_cannot_be_used_is_a_finding_among_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made(tmp_path, {"bad.toml": "workers = 2\nx = 1"})
+    first, *others = examine(tmp_path / "bad.toml", {})
+    assert (first.name, first.result) == ("configuration", "fail")
+    assert "workers: unknown key" in first.found
+    assert "and 2 more" in first.found
+    assert len(others) > 10
+    assert examine(None, {})[0].result == "warn"
+
+
+def test_the_worst_finding_is_the_verdict() -> None:
+    ok, warn, fail = (Finding("x", result, "") for result in ("ok", "warn", "fail"))
+    assert [verdict([ok]), verdict([ok, warn]), verdict([warn, fail, ok])] == ["ok", "warn", "fail"]
