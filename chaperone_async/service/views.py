@@ -4,17 +4,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from math import inf
 from typing import Any
 
 from chaperone_async.core.events import WorkerRef
+from chaperone_async.core.goals import Missed, Reached, Standing
 from chaperone_async.core.spec import MB
 from chaperone_async.core.states import Hold, Slot
 from chaperone_async.core.status import status_of
+from chaperone_async.service.operations import Operation, OperationState
 from chaperone_async.service.sentences import level, sentence
 from chaperone_async.service.wire import (
     CrashDocument,
     CrashesDocument,
     EventDocument,
+    OperationDocument,
+    OperationPart,
+    OperationsDocument,
     PoolDocument,
     PoolSummary,
     StatsDocument,
@@ -96,6 +102,7 @@ class Views:
             "reason": pool.fatal or self._hold(pool.hold) or self._last_error(view),
             "held_by": None if pool.hold is None else pool.hold.by,
             "held_since": None if pool.hold is None else self.time(pool.hold.since),
+            "held_until": self._end_of(pool.hold),
             "jobs_processed": view.jobs_processed,
             "restarts": sum(slot.restarts for slot in pool.slots),
             "callback_failures": view.callback_failures,
@@ -107,6 +114,9 @@ class Views:
         if hold is None:
             return None
         return f"{'paused' if hold.why == 'pause' else 'stopped'} by {hold.by}"
+
+    def _end_of(self, hold: Hold | None) -> str | None:
+        return None if hold is None or hold.until == inf else self.time(hold.until)
 
     def _last_error(self, view: PoolView) -> str | None:
         if view.pool.state in {"running", "starting"} and view.pool.ready:
@@ -147,7 +157,14 @@ class Views:
             "restarts": slot.restarts,
             "problem": self._problem(slot),
             "message": None,
+            "held_by": None,
+            "held_since": None,
+            "held_until": None,
         }
+        if slot.hold is not None:
+            row["held_by"] = slot.hold.by
+            row["held_since"] = self.time(slot.hold.since)
+            row["held_until"] = self._end_of(slot.hold)
         life = slot.life
         if life is None:
             return row
@@ -230,3 +247,33 @@ class Views:
             "detail": news.detail or None,
             "by": news.by,
         }
+
+    def operation(self, operation: Operation) -> OperationDocument:
+        parts = [_part(pool, standing) for pool, standing in operation.parts.items()]
+        several = len(parts) > 1
+        told = [f"{part['pool']}: {part['detail']}" if several else part["detail"] for part in parts if part["detail"]]
+        return {
+            "id": operation.id,
+            "action": operation.action,
+            "target": operation.target,
+            "state": operation.state,
+            "detail": "; ".join(filter(None, told)) or None,
+            "by": operation.by,
+            "started_at": self.time(operation.started_at),
+            "ended_at": None if operation.ended_at is None else self.time(operation.ended_at),
+            "pools": parts,
+        }
+
+    def operations(self, operations: Sequence[Operation]) -> OperationsDocument:
+        return {"operations": [self.operation(operation) for operation in operations]}
+
+
+def _part(pool: str, standing: Standing) -> OperationPart:
+    match standing:
+        case Reached(detail):
+            state: OperationState = "done"
+        case Missed(detail):
+            state = "failed"
+        case _:
+            state, detail = "running", standing.left
+    return {"pool": pool, "state": state, "detail": detail or None}

@@ -3,7 +3,7 @@
 Memory in MB (10^6 bytes), durations in seconds, times RFC 3339 UTC.
 """
 
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
@@ -25,6 +25,7 @@ class ProblemDocument(TypedDict):
     status: int
     detail: str
     instance: str
+    errors: NotRequired[Annotated[list[str], Meta(description="one line for each thing that is wrong")]]
 
 
 class WorkerDocument(TypedDict):
@@ -46,6 +47,9 @@ class WorkerDocument(TypedDict):
     restarts: int
     problem: Annotated[str | None, Meta(description="what fails, or why there is no process")]
     message: Annotated[str | None, Meta(description="what the worker said last with STATUS=")]
+    held_by: Annotated[str | None, Meta(description="who paused or stopped it, or its pool")]
+    held_since: Time | None
+    held_until: Annotated[Time | None, Meta(description="when it goes on by itself; null: when somebody says so")]
 
 
 class WorkersDocument(TypedDict):
@@ -68,6 +72,7 @@ class PoolSummary(TypedDict):
     reason: Annotated[str | None, Meta(description="why it is not as it should be")]
     held_by: Annotated[str | None, Meta(description="who paused or stopped it")]
     held_since: Time | None
+    held_until: Annotated[Time | None, Meta(description="when it goes on by itself; null: when somebody says so")]
     jobs_processed: int
     restarts: int
     callback_failures: int

@@ -23,6 +23,9 @@ def worker(slot: int = 0, **changes: Any) -> Document:
         "restarts": 0,
         "problem": None,
         "message": None,
+        "held_by": None,
+        "held_since": None,
+        "held_until": None,
     } | changes
 
 
@@ -42,6 +45,7 @@ def pool(name: str = "emails", *workers: Document, **changes: Any) -> Document:
         "reason": None,
         "held_by": None,
         "held_since": None,
+        "held_until": None,
         "jobs_processed": 2494,
         "restarts": 3,
         "callback_failures": 0,

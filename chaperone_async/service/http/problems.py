@@ -1,13 +1,21 @@
 """Refusals and failures as `application/problem+json` (RFC 9457)."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 import orjson
 from aiohttp import web
 
-from chaperone_async.errors import UnknownPool
+from chaperone_async.errors import (
+    ConfigError,
+    ConflictError,
+    DuplicatePool,
+    UnknownOperation,
+    UnknownPool,
+    UnknownWorker,
+)
+from chaperone_async.service.control import UnacceptableError
 from chaperone_async.service.http.route import Handler
 
 LOG = logging.getLogger("chaperone")
@@ -24,14 +32,30 @@ class Refused(Exception):
         self.headers = headers
 
 
-def problem(status: int, detail: str, instance: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    body = {
+_STATUSES: Mapping[type[Exception], int] = {
+    UnknownPool: 404,
+    UnknownWorker: 404,
+    UnknownOperation: 404,
+    ConflictError: 409,
+    DuplicatePool: 409,
+    UnacceptableError: 422,
+    ConfigError: 422,
+}
+
+
+def problem(
+    status: int, detail: str, instance: str, headers: Mapping[str, str] | None = None, errors: Sequence[str] = ()
+) -> web.Response:
+    """`errors`: one line each, where several things are wrong."""
+    body: dict[str, object] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "instance": instance,
     }
+    if errors:
+        body["errors"] = list(errors)
     return web.Response(
         status=status, body=orjson.dumps(body), content_type="application/problem+json", headers=headers
     )
@@ -43,8 +67,10 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         return await handler(request)
     except Refused as refused:
         return problem(refused.status, refused.detail, _instance(request), refused.headers)
-    except UnknownPool as unknown:
-        return problem(404, str(unknown), _instance(request))
+    except tuple(_STATUSES) as error:
+        errors = error.problems if isinstance(error, ConfigError) else ()
+        status = next(status for kind, status in _STATUSES.items() if isinstance(error, kind))
+        return problem(status, str(error), _instance(request), errors=errors)
     except web.HTTPException as error:
         return _translate(error, request)
     except Exception:
