@@ -1,7 +1,8 @@
-"""Asking the supervisor: GET a document of the API, over a unix socket or TCP."""
+"""Asking the supervisor: GET a document of the API, or follow one of its streams, over a unix socket or TCP."""
 
 import json
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
 from urllib.parse import quote
 
@@ -9,6 +10,8 @@ from chaperone_async.service.cli.address import Address, dial, explain
 from chaperone_async.service.cli.outcome import NotFoundError, RefusedError, UnreachableError, UsageError, no_such_pool
 
 Document = dict[str, Any]
+SILENCE = 45.0
+"""Seconds without even a heartbeat, of which there is one every 15, that are taken for the end of a stream."""
 
 
 class Client:
@@ -43,6 +46,35 @@ class Client:
         query = f"/crashes?limit={limit}"
         return self._get(query) if pool is None else self._get_of_pool(pool, query)
 
+    def events(self, query: str) -> Document:
+        """`query`: as in a URL."""
+        return self._get(f"/events?{query}")
+
+    def logs(self, path: str, query: str) -> Document:
+        return self._get(f"{path}?{query}")
+
+    def stream(self, path: str, last_id: str) -> Iterator[str]:
+        """The lines of server-sent events, to the end of the stream."""
+        connection = _Connection(self._addresses, self._timeout)
+        try:
+            connection.connect()
+            self._addresses = [connection.address]
+            given = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
+            socket = connection.sock  # taken away from the connection once the head of the answer is there
+            response = self._request(connection, path, given)
+            if response.status != 200:
+                _read(response, response.read(), connection.address)
+            socket.settimeout(SILENCE)
+            rest = b""
+            while chunk := response.read1(1 << 16):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    yield line.decode()
+        except (OSError, HTTPException) as error:
+            raise _unreachable(connection.address, error) from error
+        finally:
+            connection.close()
+
     def _get_of_pool(self, name: str, rest: str) -> Document:
         try:
             return self._get(f"/pools/{quote(name, safe='')}{rest}")
@@ -54,17 +86,19 @@ class Client:
         try:
             connection.connect()
             self._addresses = [connection.address]
-            headers = {"Host": connection.address.authority, "Accept": "application/json"}
-            if self._token and connection.address.scheme != "unix":
-                headers["Authorization"] = f"Bearer {self._token}"
-            connection.request("GET", f"/api/v1{path}", headers=headers)
-            response = connection.getresponse()
+            response = self._request(connection, path, {"Accept": "application/json"})
             return _read(response, response.read(), connection.address)
         except (OSError, HTTPException) as error:
-            why = explain(error) if isinstance(error, OSError) else "what answers there does not speak HTTP"
-            raise UnreachableError(f"cannot ask the supervisor at {connection.address}: {why}") from error
+            raise _unreachable(connection.address, error) from error
         finally:
             connection.close()
+
+    def _request(self, connection: "_Connection", path: str, given: dict[str, str]) -> HTTPResponse:
+        headers = {"Host": connection.address.authority, **given}
+        if self._token and connection.address.scheme != "unix":
+            headers["Authorization"] = f"Bearer {self._token}"
+        connection.request("GET", f"/api/v1{path}", headers=headers)
+        return connection.getresponse()
 
 
 class _Connection(HTTPConnection):
@@ -75,6 +109,14 @@ class _Connection(HTTPConnection):
 
     def connect(self) -> None:
         self.sock, self.address = dial(self._candidates, self._patience)
+
+
+def _unreachable(address: Address, error: OSError | HTTPException) -> UnreachableError:
+    if isinstance(error, OSError):
+        why = explain(error)
+    else:
+        why = "the answer broke off" if isinstance(error, IncompleteRead) else "what answers there does not speak HTTP"
+    return UnreachableError(f"cannot ask the supervisor at {address}: {why}")
 
 
 def _read(response: HTTPResponse, body: bytes, address: Address) -> Document:
@@ -91,5 +133,7 @@ def _read(response: HTTPResponse, body: bytes, address: Address) -> Document:
         raise RefusedError(f"cannot ask the supervisor at {address}: {reason}{advice}")
     if response.status == 404 and told:
         raise NotFoundError(str(reason))
+    if response.status == 400 and told:
+        raise UsageError(str(reason))
     answer = f"it answers {response.status}: {reason}" if response.status != 200 else "it answers something else"
     raise UnreachableError(f"cannot ask at {address}: {answer}; name a supervisor with --url")

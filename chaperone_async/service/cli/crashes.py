@@ -3,11 +3,10 @@
 import argparse
 import json
 
-from chaperone_async.service.cli.options import Subparsers, add_command, add_connection, add_format, connect
+from chaperone_async.service.cli.options import Subparsers, add_command, add_connection, add_format, connect, count
 from chaperone_async.service.cli.outcome import DONE
 
 _DEFAULT_COUNT = 20
-_MOST = 10_000
 
 
 def add(subparsers: Subparsers) -> None:
@@ -20,7 +19,7 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument("pool", nargs="?", metavar="POOL")
     what = f"at most so many (default: {_DEFAULT_COUNT})"
-    parser.add_argument("-n", type=_count, default=_DEFAULT_COUNT, metavar="N", dest="limit", help=what)
+    parser.add_argument("-n", type=count, default=_DEFAULT_COUNT, metavar="N", dest="limit", help=what)
     parser.add_argument("-v", "--verbose", action="store_true", help="with the last lines that each wrote")
     add_format(parser)
     add_connection(parser)
@@ -47,9 +46,3 @@ def run(args: argparse.Namespace) -> int:
             for line in output_lines(record, now):
                 print_line(line)
     return DONE
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 5 or not 1 <= int(text) <= _MOST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a count; write a whole number from 1 to {_MOST}")
-    return int(text)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  has no public name
 Run: TypeAlias = Callable[[argparse.Namespace], int]
 _LONGEST_WAIT = 86_400.0
+MOST = 10_000
+"""Of whatever can be counted, the API gives no more."""
 
 
 def add_command(subparsers: Subparsers, name: str, run: Run, does: str, example: str) -> argparse.ArgumentParser:
@@ -64,6 +66,12 @@ def connect(args: argparse.Namespace) -> "Client":
 
     addresses = find_addresses(args.url, args.config, os.environ)
     return Client(addresses, os.environ.get("CHAPERONE_TOKEN", ""), args.timeout)
+
+
+def count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or not 1 <= int(text) <= MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a count; write a whole number from 1 to {MOST}")
+    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -44,11 +44,11 @@ def print_table(table: Table) -> None:
     if sys.stdout.isatty():
         _print_rich(table)
     else:
-        print("\n".join(plain_lines(table, _painter())))
+        print("\n".join(plain_lines(table, painter(sys.stdout, os.environ))))
 
 
 def print_line(line: Cell) -> None:
-    print(_painter()(printable(line.text), line.tone))
+    print(painter(sys.stdout, os.environ)(printable(line.text), line.tone))
 
 
 def plain_lines(table: Table, paint: Paint) -> list[str]:
@@ -69,8 +69,8 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def _painter() -> Paint:
-    return in_colour if is_coloured(sys.stdout, os.environ) else in_no_colour
+def painter(stream: TextIO, env: Mapping[str, str]) -> Paint:
+    return in_colour if is_coloured(stream, env) else in_no_colour
 
 
 def in_colour(text: str, tone: Tone) -> str:
