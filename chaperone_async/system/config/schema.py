@@ -12,6 +12,7 @@ from chaperone_async.system.config.model import FileTable, PoolTable
 from chaperone_async.system.config.units import Schema
 from chaperone_async.system.config.walk import is_later
 
+_BOOLEAN = "^(?:[01]|[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"
 _REFERENCE = {"type": "string", "pattern": r"\$\{|\$\$", "description": "Text with ${NAME}, from the environment."}
 
 
@@ -61,7 +62,7 @@ def _type(kind: Any, definitions: dict[str, Schema]) -> Schema:
     if get_origin(kind) is Literal:
         return _or_reference({"enum": list(get_args(kind))})
     if kind is bool:
-        return _or_reference({"type": "boolean"})
+        return _or_reference({"type": ["boolean", "string"], "pattern": _BOOLEAN})
     if kind is not PoolTable:
         definitions.setdefault(kind.__name__, _or_reference(kind.schema()))
     return {"$ref": f"#/$defs/{kind.__name__}"}

@@ -158,7 +158,7 @@ class Count(int):
             "type": ["integer", "string"],
             "minimum": cls.least,
             "maximum": cls.most,
-            "pattern": "^-?[0-9]+$" if cls.least < 0 else "^[0-9]+$",
+            "pattern": rf"^{'-?' if cls.least < 0 else ''}[0-9]+(?:\.0+)?$",
         }
 
 

@@ -8,7 +8,7 @@ from chaperone_async.system.config.units import Schema
 
 _BRACKETED = r"\[[0-9A-Fa-f:.]+(?:%\w+)?\]"
 _HOST = rf"(?:{_BRACKETED}|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?)"
-_PORT = "(?:[1-5]?[0-9]{1,4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"  # for schemas: up to 65535
+_PORT = "(?:[0-5]?[0-9]{1,4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"  # for schemas: up to 65535
 _ADDRESS = rf"{_HOST}:([0-9]{{1,5}})"
 _PLACEHOLDER = re.compile(r"\{(?:queue|pool|slot|worker_id)\}")
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
@@ -211,7 +211,7 @@ class Command(tuple[str, ...]):
     @classmethod
     def schema(cls) -> Schema:
         words = {"type": "array", "items": {"type": "string"}, "prefixItems": [{"minLength": 1}], "minItems": 1}
-        return {"anyOf": [{"type": "string", "pattern": r"\S"}, words], "examples": ["python worker.py"]}
+        return {"anyOf": [{"type": "string", "pattern": r"[^ \t\r\n]"}, words], "examples": ["python worker.py"]}
 
     @staticmethod
     def _split(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,10 +12,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from chaperone_async.errors import ConfigError
+from chaperone_async.service.cli.configuration import toml_lines
 from chaperone_async.system.config.keys import Table, keys_of
 from chaperone_async.system.config.lint import lint
 from chaperone_async.system.config.load import Config, load
 from chaperone_async.system.config.model import FileTable, PoolTable
+from chaperone_async.system.config.show import explain
+from tests.system.config.test_config_schema import VALIDATOR
 
 
 def known_keys(table: type[Table], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -87,3 +91,6 @@ def test_any_values_in_any_places_give_a_configuration_or_a_configuration_error(
         config = load(path, {"X": "1"})
         assert isinstance(config, Config)
         assert all(isinstance(warning, str) for warning in lint(config))
+        shown = tomllib.loads("\n".join(toml_lines(explain(path, {"X": "1"})[1])))
+        assert list(shown["pools"]) == [pool.name for pool in config.pools]
+        assert [error.message for error in VALIDATOR.iter_errors(tomllib.loads(path.read_text("utf-8")))] == []
