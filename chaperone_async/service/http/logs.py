@@ -107,7 +107,7 @@ async def _follow(
     undo = source.processes.follow(
         source.pool, lambda ref, block: unread.put(ref, block) if source.wants(ref) else None
     )
-    old = source.kept(lines)  # nothing lies between these and what follows: nobody has waited
+    old = source.kept(lines) if lines else []  # nothing lies between these and what follows: nobody has waited
     try:
         async with anyio.create_task_group() as tasks:
             with request.app[STREAMS].ending(unread.close):
