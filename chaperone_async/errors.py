@@ -1,5 +1,7 @@
 """One class per cause. Messages read `cannot <do what>: <why>; <what would be valid>`."""
 
+from collections.abc import Sequence
+
 
 class ChaperoneError(Exception):
     """The base of every error a user may see."""
@@ -17,6 +19,13 @@ class UnknownPool(ChaperoneError):
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no pool named {name!r}")
         self.name = name
+
+
+class UnknownQueue(ChaperoneError):
+    def __init__(self, name: str, queues: Sequence[str]) -> None:
+        super().__init__(
+            f"no pool serves the queue {name!r}; the queues that are served: {', '.join(queues) or 'none'}"
+        )
 
 
 class DuplicatePool(ChaperoneError):

@@ -12,7 +12,7 @@ from chaperone_async.core import goals
 from chaperone_async.core.events import PoolEvent, Target
 from chaperone_async.core.goals import Goal, Missed, Standing
 from chaperone_async.core.pool import Pool
-from chaperone_async.errors import ChaperoneError, UnknownWorker
+from chaperone_async.errors import ChaperoneError, ConflictError, UnknownWorker
 from chaperone_async.service.operations import Follow, Operation, Operations, Report, follow_goal, reached
 from chaperone_async.supervision.journal import Entry
 from chaperone_async.supervision.runner import PoolRunner
@@ -39,16 +39,17 @@ PLAIN = How()
 
 
 class Control:
-    """`by` says everywhere who asks, in words for the log and the status."""
+    """`by` says everywhere who asks, in words for the log and the status. All requests raise UnknownPool, and
+    ConflictError where the supervisor shuts down or the pool is being removed."""
 
     def __init__(self, supervisor: Supervisor, operations: Operations) -> None:
         self.supervisor = supervisor
         self.operations = operations
 
     async def act(self, action: Action, pool: str, by: str, worker: str | None = None, how: How = PLAIN) -> Operation:
-        """On a pool, on `all`, or on one worker, by its id or its slot's number. Raises UnknownPool, UnknownWorker."""
+        """On a pool, on `all`, or on one worker, by its id or its slot's number. Raises UnknownWorker."""
         followed: dict[str, Follow] = {}
-        for runner in self.runners(pool):
+        for runner in self._concerned(pool, worker):
             target = None if worker is None else find_target(runner.pool, worker)
             event, goal = _prepare(action, runner.pool, target, by, how)
             await runner.ask(event)
@@ -56,8 +57,8 @@ class Control:
         return self.operations.begin(action, _named(pool, worker), by, followed)
 
     async def scale(self, pool: str, workers: int, by: str, *, relative: bool = False) -> Operation:
-        """To so many, or by so many. Raises UnknownPool, UnacceptableError."""
-        runner = self.supervisor.runner(pool)
+        """To so many, or by so many. Raises UnacceptableError."""
+        runner = self.runner(pool)
         wanted = runner.pool.desired + workers if relative else workers
         most = runner.pool.spec.max_workers or MOST_WORKERS
         if not 0 <= wanted <= most:
@@ -67,9 +68,9 @@ class Control:
 
     async def signal(self, pool: str, signal: str, by: str, worker: str | None = None) -> Operation:
         """`signal` is a name, "SIGHUP". SIGKILL is a kill: the whole session, and known to have been asked for. Raises
-        UnknownPool, UnknownWorker."""
+        UnknownWorker."""
         followed: dict[str, Follow] = {}
-        for runner in self.runners(pool):
+        for runner in self._concerned(pool, worker):
             target = None if worker is None else find_target(runner.pool, worker)
             now, reached_by = anyio.current_time(), goals.generations(runner.pool, target)
             killing = signal == "SIGKILL"
@@ -80,8 +81,7 @@ class Control:
         return self.operations.begin("signal", _named(pool, worker), by, followed)
 
     async def drain(self, pool: str, by: str) -> Operation:
-        """Stop, and say whether everybody could finish: a worker that had to be killed makes it fail. Raises
-        UnknownPool."""
+        """Stop, and say whether everybody could finish: a worker that had to be killed makes it fail."""
         followed: dict[str, Follow] = {}
         for runner in self.runners(pool):
             killed = _Killed(self.supervisor, runner.pool.name)
@@ -90,9 +90,27 @@ class Control:
         return self.operations.begin("drain", pool, by, followed)
 
     def runners(self, pool: str) -> Sequence[PoolRunner]:
-        """Raises UnknownPool."""
-        names = self.supervisor.names if pool == ALL else (pool,)
-        return [self.supervisor.runner(name) for name in names]
+        """The pool of this name, or all that are there to stay."""
+        if pool != ALL:
+            return [self.runner(pool)]
+        self.refuse_at_the_end()
+        supervisor = self.supervisor
+        return [supervisor.runner(name) for name in supervisor.names if name not in supervisor.leaving]
+
+    def runner(self, pool: str) -> PoolRunner:
+        self.refuse_at_the_end()
+        runner = self.supervisor.runner(pool)
+        if pool in self.supervisor.leaving:
+            raise ConflictError(f"cannot change pool {pool!r}: it is being removed; wait until that is over")
+        return runner
+
+    def _concerned(self, pool: str, worker: str | None) -> Sequence[PoolRunner]:
+        """A worker is one pool's."""
+        return self.runners(pool) if worker is None else [self.runner(pool)]
+
+    def refuse_at_the_end(self) -> None:
+        if self.supervisor.deadline is not None:
+            raise ConflictError("cannot change anything: the supervisor is shutting down; start it again")
 
 
 class _Killed:

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 from aiohttp import web
+from anyio import current_time
 from msgspec import Meta, Struct
 
 from chaperone_async.service.http.answers import FACE, json_response
@@ -12,6 +13,8 @@ from chaperone_async.service.operations import Operation
 
 OPERATIONS = "/api/v1/operations"
 LONGEST_WAIT = 3600
+LOOK = 15.0
+"""Seconds between looks whether who waits is still there."""
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 Wait = Annotated[
@@ -33,8 +36,9 @@ async def answer_operation(
     """200 when it has ended within `wait` seconds, else 202. One that failed is a truthful 200: its `state` says so,
     and nothing was wrong with the request. `also`: more members of the document."""
     face = request.app[FACE]
-    if wait > 0:
-        operation = await face.control.operations.wait(operation.id, wait)
+    deadline = current_time() + wait
+    while operation.ended_at is None and current_time() < deadline and request.transport is not None:
+        operation = await face.control.operations.wait(operation.id, min(LOOK, deadline - current_time()))
     document = {**face.views.operation(operation), **also}
     answer = json_response(document, 202 if operation.ended_at is None else 200)
     answer.headers["Location"] = f"{OPERATIONS}/{operation.id}"

@@ -13,6 +13,7 @@ from chaperone_async.errors import (
     DuplicatePool,
     UnknownOperation,
     UnknownPool,
+    UnknownQueue,
     UnknownWorker,
 )
 from chaperone_async.service.control import UnacceptableError
@@ -35,6 +36,7 @@ class Refused(Exception):
 _STATUSES: Mapping[type[Exception], int] = {
     UnknownPool: 404,
     UnknownWorker: 404,
+    UnknownQueue: 404,
     UnknownOperation: 404,
     ConflictError: 409,
     DuplicatePool: 409,

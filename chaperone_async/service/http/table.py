@@ -1,8 +1,20 @@
 """The whole API in one table: what is not here is not served, not guarded and not documented."""
 
-from chaperone_async.service.http import crashes, events, logs, metrics, openapi, pools, probes, status, workers
+from chaperone_async.service.http import (
+    actions,
+    crashes,
+    events,
+    logs,
+    metrics,
+    openapi,
+    operations,
+    pools,
+    probes,
+    status,
+    workers,
+)
 from chaperone_async.service.http.route import Route
 
-NOUNS = (probes, metrics, status, pools, workers, logs, events, crashes, openapi)
+NOUNS = (probes, metrics, status, pools, workers, actions, operations, logs, events, crashes, openapi)
 
 TABLE: tuple[Route, ...] = tuple(route for noun in NOUNS for route in noun.ROUTES)
