@@ -80,7 +80,7 @@ async def a_worker_crashes_and_crashes_again() -> FakeWorld:
 async def a_worker_uses_too_much_memory_for_a_while_and_then_for_good() -> FakeWorld:
     world = FakeWorld()
     async with pool_of(world, plan()):
-        for seconds, megabytes in ((2, 900), (2, 1), (6, 900)):
+        for seconds, megabytes in ((2.5, 900), (2, 1), (6, 900)):
             await anyio.sleep(seconds)
             world.usage[world.ref()] = Usage(memory=megabytes * MB)
         await anyio.sleep(10)
