@@ -13,7 +13,9 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from chaperone_async.service.http.openapi import Description
 from chaperone_async.service.http.table import TABLE
+from tests.service.acting import AT_ONCE, acting
 from tests.service.canned import Canned, served, spec, up
+from tests.supervision.fakes import FakeWorld
 
 TOKEN = "s3cret-token"
 DOCUMENT = Description(TABLE, "1.2.3", ["token"]).document
@@ -43,19 +45,16 @@ def takes_free_text(operation: dict[str, Any]) -> bool:
 
 
 def canned() -> Canned:
-    pool = up(spec(workers=2))
-    pool.dies(pool.ref(1), code=3)
-    made = Canned(pool)
-    made.stall(-3600)  # nobody gives signs of life here, and a probe that fails is rightly taken for a failure
-    return made
+    return Canned(up(spec(workers=2)))
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    pool = spec(workers=2, min_ready=0, restart=AT_ONCE)  # stopped, it fails no probe: 503 is taken for a failure
     with start_blocking_portal() as portal:
-        serving = served(canned().face(token=TOKEN), tmp_path_factory.mktemp("schema"))
-        with portal.wrap_async_context_manager(serving) as where:
-            yield f"http://{where.tcp}"
+        serving = acting(FakeWorld(), tmp_path_factory.mktemp("schema"), pool, token=TOKEN)
+        with portal.wrap_async_context_manager(serving) as stage:
+            yield f"http://{stage.where.tcp}"
 
 
 @schema.exclude(path=endless).parametrize()
