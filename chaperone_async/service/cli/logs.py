@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 from zlib import crc32
@@ -94,6 +95,10 @@ def find_target(client: "Client", text: str) -> Target:
     )
 
 
+def _as_written(line: str) -> str:
+    return line
+
+
 class Lines:
     """With the worker's id in front where there are several: in a colour of its own, on a terminal."""
 
@@ -102,10 +107,12 @@ class Lines:
 
         self._named = named
         self._coloured = is_coloured(sys.stdout, os.environ)
-        self._clean = printable if sys.stdout.isatty() else str
+        self._clean: Callable[[str], str] = _as_written
+        if sys.stdout.isatty():  # which workers must not steer
+            self._clean = lambda line: printable(line.expandtabs())
 
     def write(self, line: dict[str, Any]) -> None:
-        worker, text = line["worker"], self._clean(line["line"].expandtabs())
+        worker, text = line["worker"], self._clean(line["line"])
         print(f"{self._front(worker)} | {text}" if self._named and worker else text)
 
     def _front(self, worker: str) -> str:
