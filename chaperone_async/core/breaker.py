@@ -18,12 +18,18 @@ def tend_breaker(turn: Turn) -> None:
     if pool.breaker is None and used and not healthy and 0 < pool.wanted <= pool.slots.count(Lane.LOOPING):
         turn.change(breaker=Breaker(turn.at))
         turn.tell("pool.breaker_opened", f"all {pool.wanted} workers crash soon after their start")
-    elif pool.breaker is not None and (healthy or not used):
+    elif pool.breaker is not None and (healthy or not used or pool.wanted <= 0):
         turn.change(breaker=None)
-        turn.tell("pool.breaker_closed", "a worker has outlived the crash loop" if healthy else "not used any more")
+        turn.tell("pool.breaker_closed", _why_closed(healthy=healthy, used=used))
         _release(turn, Lane.BACKOFF)
     if turn.pool.breaker is None:
         _release(turn, Lane.WAITING)
+
+
+def _why_closed(*, healthy: bool, used: bool) -> str:
+    if healthy:
+        return "a worker has outlived the crash loop"
+    return "no worker is wanted" if used else "not used any more"
 
 
 def _release(turn: Turn, lane: Lane) -> None:

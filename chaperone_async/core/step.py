@@ -13,7 +13,7 @@ from chaperone_async.core.reloading import tend_change
 from chaperone_async.core.requests import REQUESTS, end_pause
 from chaperone_async.core.rolling import tend_rolling
 from chaperone_async.core.slots import Lane
-from chaperone_async.core.states import Fatal, Hold, Slot, Vacant
+from chaperone_async.core.states import Fatal, Hold, Slot
 from chaperone_async.core.turn import Turn
 
 
@@ -59,9 +59,10 @@ def _reconcile(turn: Turn) -> None:
 
 
 def _fill(turn: Turn) -> None:
-    """Every vacant slot that is wanted gets a worker, or is put on the hold that keeps it empty."""
+    """Every vacant slot that is wanted gets a worker, or is put on the hold that keeps it empty: also one that is added
+    to a pool on hold, so that it stays so when only another one is started."""
     hold = turn.pool.hold
-    while hold is None and turn.pool.fatal is None and len(turn.pool.slots) < turn.pool.target:
+    while turn.pool.fatal is None and len(turn.pool.slots) < turn.pool.target:
         turn.change(slots=turn.pool.slots.append(Slot(len(turn.pool.slots))))
     index = turn.pool.slots.first(Lane.VACANT)
     while index is not None and index < turn.pool.target:
@@ -79,8 +80,9 @@ def _occupy(turn: Turn, index: int, hold: Hold | None) -> None:
 
 
 def _trim(turn: Turn) -> None:
-    """Slots beyond what is wanted disappear when they are empty, the highest first."""
-    while (last := len(turn.pool.slots) - 1) >= turn.pool.target and isinstance(turn.pool.slots[last].state, Vacant):
+    """Slots beyond what is wanted disappear when nobody lives there, the highest first: none is tried again there, and
+    none has a right to stay because it has given up or finished."""
+    while (last := len(turn.pool.slots) - 1) >= turn.pool.target and turn.pool.slots[last].life is None:
         turn.change(slots=turn.pool.slots.pop())
 
 
@@ -92,6 +94,7 @@ def _announce(turn: Turn) -> None:
         detail = state.detail if isinstance(state, Fatal) else ""
         turn.change(fatal=f"every slot gave up: {detail}")
         turn.tell("pool.fatal", turn.pool.fatal or "")
+    pool = turn.pool
     ready = pool.ready_count >= pool.least_ready and pool.fatal is None
     if ready != pool.ready:
         turn.change(ready=ready, started=pool.started or ready)

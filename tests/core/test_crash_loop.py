@@ -182,11 +182,12 @@ def test_a_canary_stopped_by_hand_is_followed_by_another() -> None:
     assert wait_for_canary(world) == 1
 
 
-def test_a_pool_scaled_to_nothing_and_back_is_tried_again() -> None:
+def test_a_pool_scaled_to_nothing_loops_no_more_and_scaled_back_it_begins_afresh() -> None:
     world = broken(1)
     world.send(ev.ScaleRequested(0, world.now))
+    assert not world.broken()
     world.send(ev.ScaleRequested(2, world.now))
-    assert wait_for_canary(world) in {0, 1}
+    assert [ref.slot for ref in world.asked] == [0, 1]
 
 
 @pytest.mark.parametrize("kind", [ev.StartRequested, ev.RestartRequested])
@@ -298,3 +299,11 @@ def test_steps_leave_the_pool_they_were_given_as_it_was() -> None:
     before, states = world.pool, world.states()
     step(before, ev.StartRequested(None, world.now))
     assert [type(slot.state).__name__ for slot in before.slots] == states
+
+
+def test_a_pool_that_has_given_up_is_not_ready_even_where_nobody_need_be() -> None:
+    world = World(plan(1, min_ready=0, restart=RestartPolicy(crash_loop=CrashLoop(count=1, action="fatal"))))
+    world.begin()
+    world.crash(0)
+    assert world.state() == "fatal"
+    assert not world.pool.ready

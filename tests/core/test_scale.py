@@ -1,8 +1,11 @@
 """More and fewer workers."""
 
+from typing import Any
+
 import pytest
 
 from chaperone_async.core import events as ev
+from chaperone_async.core.spec import CrashLoop, RestartPolicy
 from tests.core.world import World, plan, running
 
 
@@ -147,3 +150,26 @@ def test_frozen_workers_that_are_not_wanted_any_more_are_woken_to_end() -> None:
     assert world.names(ref) == ["SIGSTOP", "SIGTERM", "SIGCONT"]
     world.dies(ref, 0)
     assert world.states() == ["Frozen"]
+
+
+@pytest.mark.parametrize("settings", [
+    {"restart": RestartPolicy(mode="never")},
+    {"restart": RestartPolicy(crash_loop=CrashLoop(count=1, action="fatal"))},
+])  # fmt: skip
+def test_a_slot_that_gave_up_or_finished_goes_too_when_it_is_no_longer_wanted(settings: Any) -> None:
+    world = running(plan(3, **settings))
+    world.dies(world.ref(2), 1)
+    world.send(ev.ScaleRequested(2, world.now))
+    world.obey(3)
+    assert world.states() == ["Running", "Running"]
+    assert world.pool.wanted == 2
+
+
+def test_a_slot_added_to_a_stopped_pool_stays_stopped_when_another_one_is_started() -> None:
+    world = running(plan(1))
+    world.request(ev.StopRequested)
+    world.obey(3)
+    world.send(ev.ScaleRequested(3, world.now))
+    world.request(ev.StartRequested, 0)
+    world.up()
+    assert world.states() == ["Running", "Held", "Held"]
