@@ -66,8 +66,9 @@ def replaced(old: frozenset[int], target: Target = None) -> Goal:
     """`old`: the generations that are to go; see `generations`."""
 
     def look(pool: Pool) -> Standing:
-        left = sum(slot.live and slot.life is not None and slot.life.ref.generation in old for slot in pool.slots)
-        if left:
+        lives = [slot for slot in pool.slots if slot.life is not None and slot.life.ref.generation in old]
+        left = sum(slot.live for slot in lives)
+        if left > sum(isinstance(slot.state, Frozen) for slot in lives):
             return _never_ready(pool) or _stuck(pool) or Underway(f"{len(old) - left} of {len(old)} replaced")
         if target is None:
             return _never_ready(pool) or _settled(pool)
@@ -80,6 +81,8 @@ def paused(target: Target) -> Goal:
     def look(pool: Pool) -> Standing:
         if target is None and (pool.hold is None or pool.hold.why != "pause"):
             return Missed("it was resumed or stopped meanwhile")
+        if target is not None and any(slot.live and slot.hold is None for slot in _targeted(pool, target)):
+            return Missed("it was resumed meanwhile")
         left = sum(slot.live and not isinstance(slot.state, Frozen) for slot in _targeted(pool, target))
         return Underway(f"{left} still at work") if left else Reached()
 
@@ -88,8 +91,9 @@ def paused(target: Target) -> Goal:
 
 def resumed(target: Target) -> Goal:
     def look(pool: Pool) -> Standing:
+        """It is so as soon as it has been asked for."""
         left = sum(slot.hold is not None and slot.hold.why == "pause" for slot in _targeted(pool, target))
-        return Underway(f"{left} still paused") if left else Reached()
+        return Missed("it was paused again meanwhile") if left else Reached()
 
     return look
 
@@ -117,6 +121,9 @@ def reloaded(spec: PoolSpec, since: float) -> Goal:
             return Reached(f"{_held(pool.hold)}: it has effect when the pool runs again")
         if pool.change is not None:
             due = pool.slots.count(Lane.DUE) + pool.slots.count(Lane.DUE_IDLE) + len(pool.rolling)
+            settled = _settled(pool)
+            if pool.slots.count(Lane.FROZEN) and not due and isinstance(settled, Reached):
+                return settled
             return Underway(f"{due} to be replaced" if due else "the last replacements get ready")
         return _never_ready(pool) or _settled(pool)
 
@@ -142,9 +149,10 @@ def _targeted(pool: Pool, target: Target) -> Iterator[Slot]:
 
 
 def _settled(pool: Pool) -> Standing:
-    """All that is wanted is ready, and nothing else lives."""
-    if pool.surge == 0 and pool.ready_count == pool.live == max(0, pool.wanted):
-        return Reached()
+    """All that is wanted is ready or paused by hand, one by one, and nothing else lives."""
+    frozen = pool.slots.count(Lane.FROZEN)
+    if pool.surge == 0 and pool.ready_count + frozen == pool.live == max(0, pool.wanted):
+        return Reached(f"{frozen} paused: {'it goes' if frozen == 1 else 'they go'} on when resumed" if frozen else "")
     leaving = pool.live - pool.ready_count
     return Underway(f"{pool.ready_count} of {pool.wanted} ready" + (f", {leaving} more live" if leaving > 0 else ""))
 

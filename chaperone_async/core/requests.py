@@ -97,14 +97,18 @@ def pause(turn: Turn, request: ev.PauseRequested) -> None:
 
 
 def resume(turn: Turn, request: ev.ResumeRequested) -> None:
-    pool = turn.pool
-    if request.target is None and pool.hold is not None and pool.hold.why == "pause":
+    """The others of a paused pool stay paused, one by one, where only one is resumed."""
+    paused = [index for index in turn.targets(request.target) if _is_paused(turn.pool.slots[index].hold)]
+    if _is_paused(turn.pool.hold) and (request.target is None or paused):
         turn.change(hold=None)
-        turn.tell("pool.resumed", by=request.by)
-    for index in turn.targets(request.target):
-        hold = turn.pool.slots[index].hold
-        if hold is not None and hold.why == "pause":
-            turn.apply(index, Release(fresh=False, at=turn.at))
+        if request.target is None:
+            turn.tell("pool.resumed", by=request.by)
+    for index in paused:
+        turn.apply(index, Release(fresh=False, at=turn.at))
+
+
+def _is_paused(hold: Hold | None) -> bool:
+    return hold is not None and hold.why == "pause"
 
 
 def end_pause(turn: Turn) -> None:

@@ -4,7 +4,7 @@ ready does a due one go; when that one's successor is ready, the next. Ready wor
 With `max_surge` 0 there are no extra workers: one goes before its successor comes, while `least_ready` others are left.
 """
 
-from chaperone_async.core.commands import Halt
+from chaperone_async.core.commands import Halt, Release
 from chaperone_async.core.pool import Pool
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.sizing import release_surplus
@@ -16,6 +16,7 @@ from chaperone_async.core.turn import Turn
 def tend_rolling(turn: Turn) -> None:
     if turn.pool.hold is not None:
         return
+    _free_surge(turn)
     while (idle := turn.pool.slots.first(Lane.DUE_IDLE)) is not None:
         _end(turn, idle)
     if turn.pool.rolling:
@@ -32,6 +33,13 @@ def tend_rolling(turn: Turn) -> None:
         _end(turn, index)
 
 
+def _free_surge(turn: Turn) -> None:
+    """What stands in for others is not stopped or paused on its own: they would wait for it."""
+    for index in range(turn.pool.desired, len(turn.pool.slots)):
+        if turn.pool.slots[index].hold is not None:
+            turn.apply(index, Release(fresh=False, at=turn.at))
+
+
 def _raise_surge(turn: Turn) -> None:
     pool = turn.pool
     due = pool.slots.count(Lane.DUE) + len(pool.rolling)
@@ -43,7 +51,8 @@ def _raise_surge(turn: Turn) -> None:
 
 def _next(pool: Pool) -> int | None:
     """The due worker that may go now: one of the surge, which serves nobody, before the others."""
-    if pool.ready_count <= pool.least_ready:
+    # Whoever is stopped or paused one by one was missing before: that is no reason never to go on.
+    if pool.ready_count <= min(pool.least_ready, pool.wanted - pool.slots.count(Lane.FROZEN)):
         return None
     surge = pool.slots.first(Lane.DUE, pool.desired)
     if surge is not None:

@@ -29,6 +29,7 @@ class Lane(IntEnum):
     FATAL = 9
     FINISHED = 10
     HELD = 11
+    FROZEN = 12
 
     @property
     def one(self) -> int:

@@ -208,7 +208,7 @@ _LANES: dict[type, int] = {
     Spawning: Lane.LIVE.one,
     Starting: Lane.LIVE.one,
     Running: Lane.LIVE.one,
-    Frozen: Lane.LIVE.one,
+    Frozen: Lane.LIVE.one + Lane.FROZEN.one,
     Stopping: Lane.LIVE.one,
     Killing: Lane.LIVE.one,
     Consulting: 0,

@@ -160,3 +160,43 @@ def test_a_reload_of_a_paused_pool_waits_for_nobody() -> None:
     world.request(ev.PauseRequested)
     goal = reload(world, command=("new",))
     assert goal(world.pool) == Reached("paused by operator: it has effect when the pool runs again")
+
+
+def frozen(workers: int) -> World:
+    """One worker of the pool is paused by hand."""
+    world = running(plan(workers, pause="freeze"))
+    world.request(ev.PauseRequested, 0)
+    return world
+
+
+def test_a_scale_does_not_wait_for_a_worker_that_is_paused_by_hand() -> None:
+    world, goal = frozen(2), scaled(3)
+    world.send(ev.ScaleRequested(3, world.now))
+    assert goal(world.pool) == Underway("1 of 3 ready, 2 more live")
+    world.up()
+    assert goal(world.pool) == Reached("1 paused: it goes on when resumed")
+
+
+def test_a_roll_and_a_reload_do_not_wait_for_a_worker_that_is_paused_by_hand() -> None:
+    world = frozen(2)
+    roll = replaced(generations(world.pool))
+    world.request(ev.RollRequested)
+    change = reload(world, command=("new",))
+    world.obey(20)
+    assert roll(world.pool) == change(world.pool) == Reached("1 paused: it goes on when resumed")
+    world.request(ev.ResumeRequested, 0)
+    world.obey(20)
+    assert roll(world.pool) == change(world.pool) == Reached()
+    assert world.pool.change is None
+
+
+def test_a_pause_of_one_worker_is_missed_when_it_is_resumed() -> None:
+    world, goal = frozen(2), paused(0)
+    assert goal(world.pool) == Reached()
+    world.request(ev.ResumeRequested, 0)
+    assert why(goal(world.pool)) == "it was resumed meanwhile"
+
+
+def test_a_resume_is_missed_when_another_pause_comes() -> None:
+    world = frozen(2)
+    assert why(resumed(None)(world.pool)) == "it was paused again meanwhile"

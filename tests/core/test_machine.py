@@ -278,10 +278,14 @@ class PoolMachine(RuleBasedStateMachine):
         assert not self.world.pool.shutting or self.world.pool.hold is not None
 
     def teardown(self) -> None:
-        """From anywhere, stop and time make an end of every process."""
+        """From anywhere: left alone with workers that do as they are told, everything that was begun comes to its end;
+        and stop and time make an end of every process."""
         if not hasattr(self, "world"):
             return
         world = self.world
+        if not world.pool.shutting:
+            self.all_goes_well()
+            self.nothing_is_left_half_done()
         world.send(ev.ShutdownRequested(world.now + 10, world.now))
         world.spawn_all()
         world.advance(10)
@@ -293,6 +297,35 @@ class PoolMachine(RuleBasedStateMachine):
         assert world.pool.state in {"stopped", "fatal"}
         world.advance(1000)
         assert not world.asked
+
+    def all_goes_well(self) -> None:
+        """For so long that every pause for a time, back-off and grace is over."""
+        world = self.world
+        for seconds in [1.0] * 90 + [60.0] * 6:
+            for ref in list(world.alive):
+                if {"SIGTERM", "SIGKILL"} & set(world.names(ref)):
+                    world.dies(ref, 0)
+            while world.consults:
+                world.send(ev.CallbackReturned(world.consults.pop().ref, world.now))
+            world.spawn_all()
+            for ref in list(world.alive):
+                world.send(ev.ReadyTold(ref, world.now))
+                for check in ("process", "memory", "http", "python"):
+                    world.check(ref, check, passed=True)
+            world.advance(seconds if world.asked or seconds < 60 else 1.0)
+
+    def nothing_is_left_half_done(self) -> None:
+        pool = self.world.pool
+        if pool.hold is not None or pool.fatal is not None:
+            return
+        frozen = pool.slots.count(Lane.FROZEN)
+        if pool.spec.recycle.max_time == 0 and not any(slot.life and slot.life.leaving for slot in pool.slots):
+            assert (pool.surge, pool.rolling) == (0, ()), "a roll that never ends"
+            assert pool.breaker is None
+            assert len(pool.slots) == pool.desired
+            gone = pool.slots.count(Lane.FATAL)
+            assert pool.ready_count == pool.live - frozen == max(0, pool.wanted) - frozen - gone
+            assert pool.change is None or frozen or gone, "a change that never ends"
 
 
 TestPool = PoolMachine.TestCase

@@ -199,3 +199,15 @@ def test_a_kill_of_a_frozen_worker_leaves_its_slot_paused() -> None:
     assert world.states() == ["Held"]
     world.request(ev.ResumeRequested)
     assert world.states() == ["Spawning"]
+
+
+@pytest.mark.parametrize("mode", ["drain", "freeze"])
+def test_one_worker_of_a_paused_pool_can_be_resumed_and_the_others_stay_paused(mode: PauseMode) -> None:
+    world = running(plan(3, pause=mode))
+    world.send(ev.PauseRequested(None, world.now, until=world.now + 100))
+    world.obey(3)
+    world.request(ev.ResumeRequested, 1)
+    world.obey(3)
+    assert [slot.ready for slot in world.pool.slots] == [False, True, False]
+    world.obey(100)
+    assert world.states() == ["Running"] * 3

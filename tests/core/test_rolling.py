@@ -1,9 +1,11 @@
 """One after the other, each replacement ready before an old worker goes."""
 
+from typing import Any
+
 import pytest
 
 from chaperone_async.core import events as ev
-from chaperone_async.core.spec import PoolSpec, RestartPolicy
+from chaperone_async.core.spec import PauseMode, PoolSpec, RestartPolicy
 from tests.core.world import World, plan, running
 
 
@@ -269,3 +271,27 @@ def test_a_surge_of_an_older_roll_is_replaced_before_the_others() -> None:
     world.obey()
     assert world.states() == ["Running"] * 3
     assert world.pool.change is None
+
+
+def test_a_slot_stopped_by_hand_that_becomes_an_extra_one_does_not_hold_up_a_roll() -> None:
+    world = rolling(plan(3))
+    world.request(ev.StopRequested, 2)
+    world.send(ev.ScaleRequested(2, world.now))
+    roll_on(world)
+    assert world.states() == ["Running", "Running"]
+    assert (world.pool.surge, world.pool.rolling) == (0, ())
+
+
+@pytest.mark.parametrize("mode", ["drain", "freeze"])
+@pytest.mark.parametrize("kind", [ev.StopRequested, ev.PauseRequested])
+def test_a_roll_goes_on_where_one_is_held_by_hand_and_all_are_the_minimum(kind: Any, mode: PauseMode) -> None:
+    world = running(plan(3, min_ready=3, pause=mode))
+    old = {world.ref(index) for index in range(3)}
+    world.request(kind, 1)
+    world.obey(3)
+    world.request(ev.RollRequested)
+    roll_on(world)
+    assert world.slot(0).ready
+    assert world.slot(2).ready
+    assert not old & {world.ref(0), world.ref(2)}
+    assert world.pool.surge == 0
