@@ -27,6 +27,7 @@ from chaperone_async.service.http.listen import Listener, bind
 from chaperone_async.service.logs import LogFormat
 from chaperone_async.service.operations import Operations
 from chaperone_async.service.reload import Load, Reloader
+from chaperone_async.service.runtime_pools import RuntimePools
 from chaperone_async.service.signals import HEARD, SignalDesk
 from chaperone_async.service.views import Views
 from chaperone_async.service.watch import Fingerprint, Watch
@@ -209,8 +210,10 @@ async def _serve(settings: Settings, pools: Pools, listeners: Sequence[Listener]
             tasks.start_soon(desk.tell_progress)
             tasks.start_soon(_end_when_over, pools, supervisor)
             if listeners:
+                control = Control(supervisor, operations)
                 face = Face(
-                    supervisor=supervisor, views=views, control=Control(supervisor, operations), reloader=reloader,
+                    supervisor=supervisor, views=views, control=control, reloader=reloader,
+                    runtime=RuntimePools(control, composed.add, lambda: desk.grace, reloader),
                     token=settings.token, users=settings.users, tls=settings.tls,
                 )  # fmt: skip
                 tasks.start_soon(_serve_http, face, composed, listeners)

@@ -200,6 +200,10 @@ class OperationDocument(TypedDict):
     pools: list[OperationPart]
 
 
+class AddedWorkerDocument(OperationDocument):
+    pool: Annotated[str, Meta(description="the pool that it is in")]
+
+
 class OperationsDocument(TypedDict):
     operations: Annotated[list[OperationDocument], Meta(description="newest first")]
 

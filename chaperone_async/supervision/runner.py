@@ -88,7 +88,7 @@ class PoolRunner:
         self.last_callback_failure = ""
         self.broken_checks: dict[str, str] = {}
         self._journal = journal
-        self._hooks = hooks
+        self.hooks = hooks
         self._callbacks = CallbackRunner(world.make_threads())
         self._inbox: deque[PoolEvent] = deque()
         self._submitted = self._taken = 0
@@ -264,7 +264,7 @@ class PoolRunner:
         self._journal.add(self.pool.name, Announce(kind, anyio.current_time(), detail=detail))
 
     async def _consult(self, action: Consult, worker: Worker) -> None:
-        function = self._hooks.named(action.hook)
+        function = self.hooks.named(action.hook)
         if function is not None:
             outcome = await self._callbacks.call(function, worker, self.pool.spec.callbacks.timeout)
             if outcome.error is not None:

@@ -22,6 +22,7 @@ from chaperone_async.service.http.route import Route
 from chaperone_async.service.http.server import serve
 from chaperone_async.service.http.table import TABLE
 from chaperone_async.service.operations import Operations
+from chaperone_async.service.runtime_pools import RuntimePools
 from chaperone_async.service.views import Views
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.journal import Journal
@@ -139,7 +140,11 @@ class Canned:
         self, token: str | None = None, users: tuple[tuple[str, str], ...] = (), tls: Tls | None = None
     ) -> Face:  # fmt: skip
         control = Control(self.supervisor, Operations())
-        return Face(supervisor=self.supervisor, views=self.views, control=control, token=token, users=users, tls=tls)
+        runtime = RuntimePools(control, self.supervisor.add, lambda: 30.0)
+        return Face(
+            supervisor=self.supervisor, views=self.views, control=control, runtime=runtime, token=token, users=users,
+            tls=tls,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from chaperone_async.service.control import Control
 from chaperone_async.service.reload import Reloader
+from chaperone_async.service.runtime_pools import RuntimePools
 from chaperone_async.service.views import Views
 from chaperone_async.supervision.supervisor import Supervisor
 from chaperone_async.system.config.load import Tls
@@ -17,6 +18,7 @@ class Face:
     supervisor: Supervisor
     views: Views
     control: Control
+    runtime: RuntimePools
     reloader: Reloader | None = None
     token: str | None = field(default=None, repr=False)
     users: tuple[tuple[str, str], ...] = field(default=(), repr=False)

@@ -40,22 +40,30 @@ async def read_body(request: web.Request, kind: type[StructT]) -> StructT:
     Raises Refused: 400 for what is not JSON, 408 for what does not come, 415 for another media type, 422 for JSON of
     another shape; and aiohttp's own exception where there is too much of it (413).
     """
-    raw = await read_raw(request)
     fields = _fields(kind)
-    if not raw and not any(field.required for field in fields.values()):
-        return kind()
-    if not raw:
+    if not await read_raw(request):
+        if not any(field.required for field in fields.values()):
+            return kind()
         raise Refused(400, f"a body is needed: a JSON object with {', '.join(_required(fields))}")
+    members = await read_object(request)
+    for key in members:
+        if key not in fields:
+            raise Refused(422, f"cannot use the body: there is no key {_show(key)} here; {_advise(key, fields)}")
+    return _build(kind, fields, members, 422, ": ", strict=True)
+
+
+async def read_object(request: web.Request) -> dict[str, Any]:
+    """A JSON object with whatever keys. Raises Refused as `read_body` does."""
+    raw = await read_raw(request)
+    if not raw:
+        raise Refused(400, "a body is needed: a JSON object")
     if request.content_type != "application/json":
         given = request.headers.get("Content-Type", "none")[:_SHOWN]
         raise Refused(415, f"cannot read a body with Content-Type {given}; send application/json")
     members = _decode(raw)
     if not isinstance(members, dict):
         raise Refused(422, f"cannot use the body: {_show(members)} is not a JSON object; send one such as {{…}}")
-    for key in members:
-        if key not in fields:
-            raise Refused(422, f"cannot use the body: there is no key {_show(key)} here; {_advise(key, fields)}")
-    return _build(kind, fields, members, 422, ": ", strict=True)
+    return members
 
 
 async def read_raw(request: web.Request) -> bytes:
