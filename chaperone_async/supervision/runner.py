@@ -238,6 +238,7 @@ class PoolRunner:
 
     def _change_terms(self, before: Pool) -> None:
         self.broken_checks.clear()
+        self.processes.adopt(self.pool.spec)
         try:
             self.terms.change(before, self.pool)
         except ConfigError as error:  # it could be made before, when the change was accepted

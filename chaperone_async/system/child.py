@@ -18,7 +18,7 @@ import anyio
 
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.expand import placeholders
-from chaperone_async.core.spec import PoolSpec, SignalTarget
+from chaperone_async.core.spec import LogPolicy, PoolSpec, SignalTarget
 from chaperone_async.system.diagnosis import explain_preparation
 from chaperone_async.system.environment import Identity, build_environment, find_identity, inherited_environment
 from chaperone_async.system.exits import OomLedger, exit_status, find_oom_counter
@@ -57,6 +57,8 @@ class WorkerOutputs(Protocol):
     def tail(self, ref: WorkerRef, lines: int) -> Sequence[str]: ...
 
     def follow(self, pool: str | None, sink: OutputSink) -> Callable[[], None]: ...
+
+    def adopt(self, pool: str, logs: LogPolicy) -> None: ...
 
     def forget(self, ref: WorkerRef) -> None: ...
 
@@ -194,6 +196,9 @@ class OsProcesses:
 
     def follow(self, pool: str | None, sink: OutputSink) -> Callable[[], None]:
         return self._outputs.follow(pool, sink)
+
+    def adopt(self, spec: PoolSpec) -> None:
+        self._outputs.adopt(spec.name, spec.logs)
 
     def forget(self, ref: WorkerRef) -> None:
         self._outputs.forget(ref)

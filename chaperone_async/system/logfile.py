@@ -59,6 +59,11 @@ class LogFile:
             self._failed = False
             self._trouble(f"log file {str(self._path)!r} is written again; {self.lost} lines were lost in all")
 
+    def limit(self, max_size: int, backups: int) -> None:
+        """From now on."""
+        self._max_size = max_size
+        self._backups = backups
+
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
@@ -143,7 +148,7 @@ def _append_to(path: Path) -> int:
 
 
 class LogFiles:
-    """Open files by path: workers that name the same one share it, with the limits of the first."""
+    """Open files by path: workers that name the same one share it, with the limits that were given last."""
 
     def __init__(self, trouble: Trouble, clock: Clock = time.monotonic) -> None:
         self._trouble = trouble
@@ -153,8 +158,12 @@ class LogFiles:
     def open(self, path: str, max_size: int, backups: int) -> LogFile:
         """Give it back with `release`, by the same path."""
         file, users = self._open.get(path) or (LogFile(path, max_size, backups, self._trouble, self._clock), 0)
+        file.limit(max_size, backups)
         self._open[path] = (file, users + 1)
         return file
+
+    def limit(self, path: str, max_size: int, backups: int) -> None:
+        self._open[path][0].limit(max_size, backups)
 
     def release(self, path: str) -> None:
         file, users = self._open[path]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.expand import expand, placeholders
-from chaperone_async.core.spec import PoolSpec
+from chaperone_async.core.spec import LogPolicy, PoolSpec
 from chaperone_async.system.lines import LogFormat, dress_json, dress_text, fold
 from chaperone_async.system.logfile import Clock, LogFiles, Trouble
 from chaperone_async.system.ports import OutputSink
@@ -97,6 +97,15 @@ class Outputs:
         for pool, sink in self._followers:
             if pool is None or pool == ref.pool:
                 sink(ref, block)
+
+    def adopt(self, pool: str, logs: LogPolicy) -> None:
+        """See `Processes.adopt`."""
+        for ref, tail in self._tails.items():
+            if ref.pool == pool:
+                tail.keep(logs.keep)
+        for ref, stream in self._open.items():
+            if ref.pool == pool and stream.path is not None:
+                self._files.limit(stream.path, logs.max_size, logs.backups)
 
     def forget(self, ref: WorkerRef) -> None:
         self.finish(ref)

@@ -91,6 +91,10 @@ class Processes(Protocol):
         must not raise. Nothing comes twice, here and from `output`, or gets lost between the two, if both are asked
         without waiting in between. Returns its undoing."""
 
+    def adopt(self, spec: PoolSpec) -> None:
+        """How much output is kept, and when log files are rotated, is for this pool's living workers too as `spec` now
+        says."""
+
     def forget(self, ref: WorkerRef) -> None:
         """Nobody will ask about this life again."""
 

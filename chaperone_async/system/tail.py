@@ -22,6 +22,11 @@ class Tail:
         if self._lines > self._keep + self._keep // 4 or len(self._block) > MAX_BYTES:
             self._trim()
 
+    def keep(self, lines: int) -> None:
+        """So many from now on."""
+        self._keep = max(0, lines)
+        self._trim()
+
     def _trim(self) -> None:
         if len(self._block) > MAX_BYTES:
             del self._block[: self._block.find(b"\n", len(self._block) - MAX_BYTES * 3 // 4) + 1]

@@ -94,6 +94,7 @@ class FakeWorld:
         self.log: list[tuple[float, str, int]] = []
         self.alive: dict[WorkerRef, FakeChild] = {}
         self.forgotten: list[WorkerRef] = []
+        self.adopted: list[PoolSpec] = []
         self.usage: dict[WorkerRef, Usage] = {}
         self.said: dict[WorkerRef, Telemetry] = {}
         self.signal_bug: dict[str, Exception] = {}
@@ -138,6 +139,9 @@ class FakeWorld:
     def follow(self, pool: str | None, sink: OutputSink) -> Callable[[], None]:
         """Here nobody writes while he lives."""
         return lambda: None
+
+    def adopt(self, spec: PoolSpec) -> None:
+        self.adopted.append(spec)
 
     def forget(self, ref: WorkerRef) -> None:
         self.forgotten.append(ref)

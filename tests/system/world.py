@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 
 from chaperone_async.core.events import WorkerRef
-from chaperone_async.core.spec import PoolSpec
+from chaperone_async.core.spec import LogPolicy, PoolSpec
 from chaperone_async.system.janitor import read_environ, read_stat, read_table
 from chaperone_async.system.ports import OutputSink
 
@@ -44,6 +44,8 @@ class Written:
 
     def follow(self, pool: str | None, sink: OutputSink) -> Callable[[], None]:
         raise NotImplementedError
+
+    def adopt(self, pool: str, logs: LogPolicy) -> None: ...
 
     def forget(self, ref: WorkerRef) -> None:
         self.text.pop(ref, None)
