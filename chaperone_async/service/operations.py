@@ -136,6 +136,15 @@ def follow_goal(runner: PoolRunner, goal: Goal) -> Follow:
     return follow
 
 
+def missed(why: str) -> Follow:
+    """It has failed already."""
+
+    async def follow(_: Report) -> Standing:
+        return Missed(why)
+
+    return follow
+
+
 def reached(detail: str = "") -> Follow:
     """Nothing to wait for."""
 

@@ -3,8 +3,8 @@
 A file that cannot be used changes nothing. Nothing is started before all of the new configuration has been checked.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import anyio
 from anyio import to_thread
@@ -15,16 +15,29 @@ from chaperone_async.core.events import ReloadRequested
 from chaperone_async.core.goals import Missed, Reached, Standing
 from chaperone_async.core.plan import Plan, make_plan
 from chaperone_async.core.spec import PoolSpec
-from chaperone_async.errors import ConfigError, ConflictError
+from chaperone_async.errors import ConfigError, ConflictError, DuplicatePool, UnknownPool
 from chaperone_async.service.compose import Composed
-from chaperone_async.service.operations import Follow, Operation, Operations, Report, follow_goal
+from chaperone_async.service.operations import Follow, Operation, Operations, Report, follow_goal, missed
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.system.config.lint import lint
 from chaperone_async.system.config.load import Config
+from chaperone_async.system.config.units import Duration
 
 ALL = "all"
 Load = Callable[[], Config]
-Adjust = Callable[[Config], None]
+Fingerprint = Callable[[], str]
+"""Of the configuration's files: another one means that they hold something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the settings and the pools come from, how to read them anew, and what the files were when they were read.
+    `seen` may be empty where nobody watches them."""
+
+    config: Config
+    load: Load
+    fingerprint: Fingerprint
+    seen: str = ""
 
 
 class BusyError(ConflictError):
@@ -49,11 +62,28 @@ class SettingChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Readied:
+    """The supervisor's own settings, checked. `adopt` puts them in force. `renewed`: what has changed besides what the
+    configuration says."""
+
+    adopt: Callable[[], None]
+    renewed: tuple[SettingChange, ...] = ()
+
+
+Ready = Callable[[Config], Readied]
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadPlan:
+    """`before`: the pools as they are. `hidden`: what to mask in anything that is shown of it."""
+
     config: Config
     pools: Plan
     settings: tuple[SettingChange, ...]
     warnings: tuple[str, ...]
+    before: Mapping[str, PoolSpec] = field(repr=False)
+    hidden: frozenset[str] = field(repr=False)
+    adopt: Callable[[], None] = field(repr=False)
 
     @property
     def empty(self) -> bool:
@@ -61,18 +91,19 @@ class ReloadPlan:
 
 
 class Reloader:
-    """`load` reads the configuration that this supervisor was started with; `adjust` gives the live settings effect."""
+    """`ready` checks the settings that have effect at once; it raises ConfigError."""
 
     def __init__(
-        self, composed: Composed, operations: Operations, tasks: TaskGroup, config: Config, load: Load, adjust: Adjust
+        self, composed: Composed, operations: Operations, tasks: TaskGroup, origin: Origin, ready: Ready
     ) -> None:
         self._composed = composed
         self._operations = operations
         self._tasks = tasks
-        self._config = config
-        self._load = load
-        self._adjust = adjust
-        self._ours = {spec.name for spec in config.pools}
+        self._config = origin.config
+        self._origin = origin
+        self._ready = ready
+        self._seen = origin.seen
+        self._ours = {spec.name for spec in origin.config.pools}
         self._one_at_a_time = anyio.Lock()
 
     @property
@@ -85,9 +116,14 @@ class Reloader:
         """Pools that the configuration defines. Others were added since, by request, and no reload ends them."""
         return frozenset(self._ours)
 
+    async def changed(self) -> bool:
+        """Whether the files hold something else than what was applied, or refused, last."""
+        return await to_thread.run_sync(self._origin.fingerprint) != self._seen
+
     async def plan(self) -> ReloadPlan:
         """What a reload would do now. Raises ConfigError."""
-        config = await to_thread.run_sync(self._load)
+        config = await to_thread.run_sync(self._origin.load)
+        readied = await to_thread.run_sync(self._ready, config)
         supervisor = self._composed.supervisor
         new = {spec.name: spec for spec in config.pools}
         concerned = [name for name in supervisor.names if name in self._ours or name in new]
@@ -96,17 +132,24 @@ class Reloader:
         for spec in config.pools:
             if spec.name not in plan.unchanged:
                 self._composed.check(spec)
-        return ReloadPlan(config, plan, tuple(_settings(self._config, config)), tuple(lint(config)))
+        settings = (*_settings(self._config, config), *readied.renewed)
+        hidden = self._config.hidden | config.hidden
+        return ReloadPlan(config, plan, settings, tuple(lint(config)), old, hidden, readied.adopt)
 
     async def reload(self, by: str, *, force: bool = False) -> tuple[ReloadPlan, Operation]:
         """Raises ConfigError and changes nothing; BusyError where a pool is still being changed, unless by force."""
         async with self._one_at_a_time:
-            plan = await self.plan()
+            seen = await to_thread.run_sync(self._origin.fingerprint)  # first, so that nothing is missed
+            try:
+                plan = await self.plan()
+            except ConfigError:
+                self._seen = seen
+                raise
             self._refuse_conflicts(plan, force=force)
             self._tell("supervisor.reloading", f"asked by {by}: {summary(plan)}")
-            self._config = plan.config
+            self._seen, self._config = seen, plan.config
             self._ours = {spec.name for spec in plan.config.pools}
-            self._adjust(plan.config)
+            plan.adopt()
             followed = {pool.name: await self._apply(pool.name, plan, by) for pool in plan.pools.pools}
             operation = self._operations.begin("reload", ALL, by, followed)
         self._tasks.start_soon(self._tell_outcome, operation.id)
@@ -143,13 +186,17 @@ class Reloader:
             raise ConflictError(f"cannot reload: {names} still being removed; reload again when that is over")
 
     async def _apply(self, name: str, plan: ReloadPlan, by: str) -> Follow:
+        """What others have done to this pool since the plan was made makes its part fail, and no other."""
         kind = next(pool.kind for pool in plan.pools.pools if pool.name == name)
         if kind == "remove":
             return self._removal(name, by)
         spec = next(spec for spec in plan.config.pools if spec.name == name)
-        if kind == "add":
-            return follow_goal(self._composed.add(spec, Hooks()), goals.started(None))
-        return await self._change(spec, by)
+        try:
+            if kind == "add":
+                return follow_goal(self._composed.add(spec, Hooks()), goals.started(None))
+            return await self._change(spec, by)
+        except (DuplicatePool, UnknownPool) as error:
+            return missed(str(error))
 
     async def _change(self, spec: PoolSpec, by: str) -> Follow:
         runner, now = self._composed.supervisor.runner(spec.name), anyio.current_time()
@@ -159,7 +206,10 @@ class Reloader:
     def _removal(self, name: str, by: str) -> Follow:
         async def follow(report: Report) -> Standing:
             report(goals.Underway("its workers are stopping"))
-            await self._composed.supervisor.remove(name, by)
+            try:
+                await self._composed.supervisor.remove(name, by)
+            except UnknownPool:
+                return Reached("somebody else has removed it")
             return Reached("removed")
 
         return follow
@@ -183,7 +233,7 @@ class Reloader:
 
 
 _LIVE_SETTINGS: tuple[tuple[str, Callable[[Config], object], bool], ...] = (
-    ("shutdown.grace", lambda config: config.grace, False),
+    ("shutdown.grace", lambda config: Duration.write(config.grace), False),
     ("logs.level", lambda config: config.log_level, False),
     ("watch", lambda config: config.watch, False),
     ("http.token", lambda config: config.token, True),

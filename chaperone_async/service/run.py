@@ -22,15 +22,16 @@ from chaperone_async.core.states import Spawning
 from chaperone_async.errors import ConfigError, ListenError
 from chaperone_async.service.compose import Composed, compose, embedded_log
 from chaperone_async.service.control import Control
+from chaperone_async.service.http.entrance import Entrance
 from chaperone_async.service.http.face import Face
 from chaperone_async.service.http.listen import Listener, bind
 from chaperone_async.service.logs import LogFormat
 from chaperone_async.service.operations import Operations
-from chaperone_async.service.reload import Load, Reloader
+from chaperone_async.service.reload import Origin, Readied, Reloader, SettingChange
 from chaperone_async.service.runtime_pools import RuntimePools
 from chaperone_async.service.signals import HEARD, SignalDesk
 from chaperone_async.service.views import Views
-from chaperone_async.service.watch import Fingerprint, Watch
+from chaperone_async.service.watch import Watch
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.journal import Entry
 from chaperone_async.supervision.supervisor import Supervisor
@@ -39,15 +40,6 @@ from chaperone_async.system.config.load import DEFAULT_SOCKET_MODE, Config, Tls
 DONE, NO, BAD_CONFIGURATION = 0, 1, 2
 FIRST_SPAWNS = 3.0
 """Seconds, at most, that the HTTP server's imports leave the processor to the first workers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where the settings and the pools come from: how to read them anew, and to see whether that is called for."""
-
-    config: Config
-    load: Load
-    fingerprint: Fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +105,7 @@ def run_service(config: Config, origin: Origin | None = None) -> int:
 def run_blocking(settings: Settings, pools: Pools, addresses: Sequence[str], main: Main) -> int:
     """Nothing is started before all addresses are bound."""
     try:
-        _check_credentials(settings)
+        _entrance(settings)  # which the HTTP server would stumble over when the workers run already
         listeners = bind(addresses, settings.socket_mode)
     except ListenError as error:
         print(f"chaperone: {error}", file=sys.stderr)  # noqa: T201  there is no log yet
@@ -134,15 +126,9 @@ def _bad_configuration(error: ConfigError) -> int:
     return BAD_CONFIGURATION
 
 
-def _check_credentials(settings: Settings) -> None:
-    """What the HTTP server would stumble over when the workers run already."""
-    from chaperone_async.service.http.access import Access
-
-    Access(settings.token, settings.users)
-    if settings.tls is not None:
-        from chaperone_async.service.http.tls import server_context
-
-        server_context(settings.tls)
+def _entrance(settings: Settings) -> Entrance:
+    """Raises ConfigError and ListenError."""
+    return Entrance(settings.token, settings.users, settings.tls)
 
 
 async def supervise(pools: Pools) -> None:
@@ -203,18 +189,17 @@ async def _serve(settings: Settings, pools: Pools, listeners: Sequence[Listener]
         async with anyio.create_task_group() as tasks:
             operations = Operations()
             tasks.start_soon(operations.run)
-            reloader = None
+            reloader, entrance = None, _entrance(settings)
             if settings.origin is not None:
-                reloader = _reload(settings.origin, composed, operations, tasks, desk)
+                reloader = _reload(settings.origin, composed, operations, tasks, desk, entrance)
             tasks.start_soon(desk.run, signals)
             tasks.start_soon(desk.tell_progress)
             tasks.start_soon(_end_when_over, pools, supervisor)
             if listeners:
                 control = Control(supervisor, operations)
                 face = Face(
-                    supervisor=supervisor, views=views, control=control, reloader=reloader,
+                    supervisor=supervisor, views=views, control=control, entrance=entrance, reloader=reloader,
                     runtime=RuntimePools(control, composed.add, lambda: desk.grace, reloader),
-                    token=settings.token, users=settings.users, tls=settings.tls,
                 )  # fmt: skip
                 tasks.start_soon(_serve_http, face, composed, listeners)
             await supervisor.run()
@@ -230,13 +215,28 @@ async def _end_when_over(pools: Pools, supervisor: Supervisor) -> None:
     supervisor.shut_down(anyio.current_time())
 
 
-def _reload(origin: Origin, composed: Composed, operations: Operations, tasks: TaskGroup, desk: SignalDesk) -> Reloader:
-    def adjust(config: Config) -> None:
-        desk.grace = config.grace
-        composed.log.set_level(config.log_level)
+def _reload(
+    origin: Origin,
+    composed: Composed,
+    operations: Operations,
+    tasks: TaskGroup,
+    desk: SignalDesk,
+    entrance: Entrance,
+) -> Reloader:
+    def ready(config: Config) -> Readied:
+        admission = entrance.ready(config)
 
-    reloader = Reloader(composed, operations, tasks, origin.config, origin.load, adjust)
-    watch = Watch(reloader, origin.fingerprint)
+        def adopt() -> None:
+            desk.grace = config.grace
+            composed.log.set_level(config.log_level)
+            admission.admit()
+
+        if admission.renewed is None:
+            return Readied(adopt)
+        return Readied(adopt, (SettingChange("http.tls (its contents)", *admission.renewed, live=True),))
+
+    reloader = Reloader(composed, operations, tasks, origin, ready)
+    watch = Watch(reloader)
     desk.reload = watch.ask
     tasks.start_soon(watch.serve)
     tasks.start_soon(watch.look)

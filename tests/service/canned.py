@@ -16,6 +16,7 @@ from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.spec import PoolSpec, SignalTarget
 from chaperone_async.service.control import Control
 from chaperone_async.service.http.connection import DEFAULT, Bounds
+from chaperone_async.service.http.entrance import Entrance
 from chaperone_async.service.http.face import Face
 from chaperone_async.service.http.listen import Listener, bind
 from chaperone_async.service.http.route import Route
@@ -83,6 +84,8 @@ class Written:
         self.followers.append(follower)
         return lambda: self.followers.remove(follower)
 
+    def adopt(self, spec: PoolSpec) -> None: ...
+
     def forget(self, ref: WorkerRef) -> None: ...
 
 
@@ -141,10 +144,8 @@ class Canned:
     ) -> Face:  # fmt: skip
         control = Control(self.supervisor, Operations())
         runtime = RuntimePools(control, self.supervisor.add, lambda: 30.0)
-        return Face(
-            supervisor=self.supervisor, views=self.views, control=control, runtime=runtime, token=token, users=users,
-            tls=tls,
-        )  # fmt: skip
+        entrance = Entrance(token, users, tls)
+        return Face(supervisor=self.supervisor, views=self.views, control=control, runtime=runtime, entrance=entrance)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ import pytest
 from chaperone_async.errors import ConfigError
 from chaperone_async.service.cli.app import parse
 from chaperone_async.service.cli.foreground import choose, one_pool
-from chaperone_async.service.cli.outcome import UsageError
 from chaperone_async.system.config.load import Config, load
 from tests.service_cli.conftest import Chaperone
 
@@ -79,7 +78,7 @@ def test_wrong_values_are_exit_2_and_one_line_each(chaperone: Chaperone) -> None
 def test_some_of_the_pools_can_be_chosen(chaperone: Chaperone) -> None:
     config = load(chaperone.write(TWO_POOLS), {})
     assert [pool.name for pool in choose(config, ["reports"]).pools] == ["reports"]
-    with pytest.raises(UsageError, match=r"cannot run pool 'report': there is none; did you mean 'reports'\?"):
+    with pytest.raises(ConfigError, match=r"cannot run pool 'report': there is none; did you mean 'reports'\?"):
         choose(config, ["emails", "report"])
 
 

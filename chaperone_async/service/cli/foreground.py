@@ -3,11 +3,12 @@
 import os
 import re
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chaperone_async.errors import ConfigError
 from chaperone_async.service.cli.options import Subparsers, add_command, add_config
 from chaperone_async.service.cli.outcome import UsageError
 
@@ -69,35 +70,36 @@ def run_up(args: Namespace) -> int:
     from chaperone_async.system.config.load import load
     from chaperone_async.system.config.watch import fingerprint
 
-    path = Path(args.config) if args.config else None
-
-    def read() -> "Config":
+    def read(path: Path | None) -> "Config":
         config = load(path, os.environ)
         return choose(config, args.pools) if args.pools else config
 
-    return _run(read(), read, lambda: fingerprint(path, os.environ))
+    config, seen = read(Path(args.config) if args.config else None), ""
+    # It was found somewhere: from now on it is there, whatever else may appear nearer.
+    found = Path(config.source)
+    if config.watch:  # what changes from here on will be noticed
+        seen, config = fingerprint(found, os.environ), read(found)
+    from chaperone_async.service.reload import Origin
+    from chaperone_async.service.run import run_service
+
+    return run_service(config, Origin(config, lambda: read(found), lambda: fingerprint(found, os.environ), seen))
 
 
 def run_supervise(args: Namespace) -> int:
-    return _run(one_pool(args, os.environ))
+    config = one_pool(args, os.environ)
+    from chaperone_async.service.run import run_service
 
-
-def _run(
-    config: "Config", read: Callable[[], "Config"] | None = None, fingerprint: Callable[[], str] | None = None
-) -> int:
-    from chaperone_async.service.run import Origin, run_service
-
-    return run_service(config, None if read is None or fingerprint is None else Origin(config, read, fingerprint))
+    return run_service(config)
 
 
 def choose(config: "Config", names: list[str]) -> "Config":
-    """Of the configuration's pools only these. Raises UsageError."""
+    """Of the configuration's pools only these. Raises ConfigError."""
     from chaperone_async.system.config.problems import advise
 
     known = [pool.name for pool in config.pools]
     unknown = [f"cannot run pool {name!r}: there is none; {advise(name, known)}" for name in names if name not in known]
     if unknown:
-        raise UsageError("\n".join(unknown))
+        raise ConfigError(unknown)
     return replace(config, pools=tuple(pool for pool in config.pools if pool.name in names))
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from chaperone_async.service.http.access import Access
 from chaperone_async.service.http.answers import FACE
 from chaperone_async.service.http.auth import require_permission
 from chaperone_async.service.http.connection import DEFAULT, Bounds, mark_busy
@@ -13,7 +12,6 @@ from chaperone_async.service.http.inputs import BODY_TIME, refuse_undeclared
 from chaperone_async.service.http.openapi import DESCRIPTION, Description
 from chaperone_async.service.http.problems import MOST_BODY, answer_problems
 from chaperone_async.service.http.route import Handler, Route
-from chaperone_async.service.http.rules import House
 from chaperone_async.service.http.streams import STREAMS, Streams
 from chaperone_async.service.http.table import TABLE
 
@@ -23,13 +21,12 @@ BODY_LIMIT = 1 << 20
 def make_app(
     face: Face, routes: Sequence[Route] = TABLE, bounds: Bounds = DEFAULT, *, loopback_only: bool = False
 ) -> web.Application:
-    """`loopback_only`: see `rules.House`. Raises ConfigError for a password hash that cannot be read."""
+    """`loopback_only`: see `rules.House`."""
     bound = {_bind(route): route for route in routes}
-    access = Access(face.token, face.users)
-    guard = require_permission(access, House(credentials=not access.open, loopback_only=loopback_only), bound)
+    guard = require_permission(face.entrance, bound, loopback_only=loopback_only)
     app = web.Application(middlewares=[mark_busy, answer_problems, guard], client_max_size=BODY_LIMIT)
     app[FACE] = face
-    app[DESCRIPTION] = Description(routes, face.views.version, access.schemes)
+    app[DESCRIPTION] = Description(routes, face.views.version, face.entrance.access.schemes)
     app[MOST_BODY] = BODY_LIMIT
     app[BODY_TIME] = bounds.body
     app[STREAMS] = Streams()

@@ -9,7 +9,8 @@ from functools import lru_cache
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from chaperone_async.service.http.access import Access, Refuted, Verified
+from chaperone_async.service.http.access import Refuted, Verified
+from chaperone_async.service.http.entrance import Entrance
 from chaperone_async.service.http.problems import Refused
 from chaperone_async.service.http.route import Handler, Route
 from chaperone_async.service.http.rules import House, Refusal, Visit, decide
@@ -18,12 +19,14 @@ _SHOWN: ContextVar[Verified | Refuted | None] = ContextVar("shown", default=None
 _UCRED = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 
-def require_permission(access: Access, house: House, routes: Mapping[Handler, Route]) -> Middleware:
-    """What is at no route is closed as reading is: it changes nothing, and even its absence is nobody's business."""
+def require_permission(entrance: Entrance, routes: Mapping[Handler, Route], *, loopback_only: bool) -> Middleware:
+    """`loopback_only`: see `rules.House`. What is at no route is closed as reading is: it changes nothing, and even its
+    absence is nobody's business."""
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        route = routes.get(request.match_info.handler)
+        access, route = entrance.access, routes.get(request.match_info.handler)
+        house = House(credentials=not access.open, loopback_only=loopback_only)
         wanted = "read" if route is None else route.access
         over_tcp = not over_unix(request)
         shown: Verified | Refuted | None = None

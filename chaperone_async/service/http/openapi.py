@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import FieldInfo
 
 from chaperone_async.service import wire
+from chaperone_async.service.http.answers import FACE
 from chaperone_async.service.http.inputs import query_fields
 from chaperone_async.service.http.route import Answer, Route
 
@@ -58,7 +59,12 @@ class Description:
     def __init__(self, routes: Sequence[Route], version: str, schemes: Sequence[str]) -> None:
         self._routes = routes
         self._version = version
+        self._schemes = tuple(schemes)
         self._security: list[Json] = [{scheme: []} for scheme in schemes]
+
+    def secured_by(self, schemes: Sequence[str]) -> "Description":
+        """The same, where a reload has changed what is configured."""
+        return self if tuple(schemes) == self._schemes else Description(self._routes, self._version, schemes)
 
     @cached_property
     def document(self) -> bytes:
@@ -104,7 +110,8 @@ class Description:
 
 
 async def show_description(request: web.Request) -> web.Response:
-    return web.Response(body=request.app[DESCRIPTION].document, content_type="application/json")
+    description = request.app[DESCRIPTION].secured_by(request.app[FACE].entrance.access.schemes)
+    return web.Response(body=description.document, content_type="application/json")
 
 
 def _schemas(routes: Sequence[Route]) -> tuple[dict[type, Json], Json]:

@@ -14,7 +14,6 @@ from chaperone_async.service.http.face import Face
 from chaperone_async.service.http.listen import BACKLOG, Listener, loopback_only
 from chaperone_async.service.http.route import Route
 from chaperone_async.service.http.table import TABLE
-from chaperone_async.service.http.tls import server_context
 
 HANDSHAKE = 10.0
 FINISH = 0.3
@@ -25,11 +24,7 @@ CLOSE = 1.0
 async def serve(
     face: Face, listeners: Sequence[Listener], bounds: Bounds = DEFAULT, routes: Sequence[Route] = TABLE
 ) -> None:
-    """Until cancelled; then the listeners are closed, and every connection within a second.
-
-    Raises ListenError for a certificate, and ConfigError for a password hash, that cannot be used.
-    """
-    tls = None if face.tls is None else await anyio.to_thread.run_sync(server_context, face.tls)
+    """Until cancelled; then the listeners are closed, and every connection within a second."""
     # A request that changes something is carried out even if the client has gone: no handler is cancelled for that.
     app = make_app(face, routes, bounds, loopback_only=loopback_only(listeners))
     runner = web.AppRunner(app, access_log=None, handler_cancellation=False, shutdown_timeout=FINISH)
@@ -41,7 +36,7 @@ async def serve(
         try:
             for listener in listeners:
                 closing.callback(listener.close)
-                secure = None if listener.is_unix else tls
+                secure = None if listener.is_unix else face.entrance.tls
                 # A duplicate, for the listener's own must be open while it removes its path.
                 server = await loop.create_server(
                     accept, sock=listener.socket.dup(), backlog=BACKLOG, ssl=secure,

@@ -13,8 +13,8 @@ from chaperone_async.system.config.read import read_all
 
 
 def fingerprint(path: Path | None, env: Mapping[str, str]) -> str:
-    """Of all that the configuration is made of: its files with what they include, and the env_files of its pools. What
-    cannot be read has one too: what is wrong with it."""
+    """Of all that the configuration is made of: its files with what they include, the env_files of its pools, and the
+    certificate. What cannot be read has one too: what is wrong with it."""
     from hashlib import sha256
 
     digest = sha256()
@@ -25,7 +25,7 @@ def fingerprint(path: Path | None, env: Mapping[str, str]) -> str:
         return sha256(str(error).encode()).hexdigest()
     for part in documents:
         digest.update(repr((str(part.path), part.table)).encode("utf-8", "surrogateescape"))
-        for name in _env_files(part.table):
+        for name in (*_env_files(part.table), *_certificate(part.table)):
             digest.update((digest_of(name) or "none").encode())
     return digest.hexdigest()
 
@@ -38,6 +38,15 @@ def digest_of(name: str) -> str | None:
         return sha256(Path(os.fsdecode(name)).read_bytes()).hexdigest()[:16]
     except (OSError, ValueError):
         return None
+
+
+def _certificate(table: dict[str, Any]) -> Iterator[str]:
+    http = table.get("http")
+    tls = http.get("tls") if isinstance(http, dict) else None
+    for key in ("cert", "key"):
+        name = tls.get(key) if isinstance(tls, dict) else None
+        if isinstance(name, str):
+            yield name
 
 
 def _env_files(table: dict[str, Any]) -> Iterator[str]:
