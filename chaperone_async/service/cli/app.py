@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 
 from chaperone_async import __version__
-from chaperone_async.service.cli import configuration, crashes, doctor, events, foreground, init, logs, pools, probes
+from chaperone_async.service.cli import (
+    configuration,
+    crashes,
+    doctor,
+    events,
+    foreground,
+    init,
+    logs,
+    pools,
+    probes,
+    reload,
+)
 from chaperone_async.service.cli.outcome import BAD_USAGE, DONE
 
 _EPILOG = """exit codes:
@@ -48,6 +59,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"chaperone {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
-    for family in (foreground, pools, probes, logs, events, crashes, configuration, init, doctor):
+    for family in (foreground, pools, probes, logs, events, crashes, reload, configuration, init, doctor):
         family.add(subparsers)
     return parser

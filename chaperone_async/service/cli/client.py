@@ -1,4 +1,4 @@
-"""Asking the supervisor: GET a document of the API, or follow one of its streams, over a unix socket or TCP."""
+"""Asking the supervisor: for a document of the API, for a change, or for one of its streams; by unix socket or TCP."""
 
 import json
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteR
 from typing import Any
 from urllib.parse import quote
 
+from chaperone_async.errors import ConfigError
 from chaperone_async.service.cli.address import Address, dial, explain
 from chaperone_async.service.cli.outcome import NotFoundError, RefusedError, UnreachableError, UsageError, no_such_pool
 
@@ -53,6 +54,14 @@ class Client:
     def logs(self, path: str, query: str) -> Document:
         return self._get(f"{path}?{query}")
 
+    def change(self, method: str, path: str, body: Document | None = None) -> Document:
+        """What has been set in motion. Raises ConfigError with all that is wrong with what was given."""
+        return self._ask(method, path, body)
+
+    def operation(self, identifier: str, wait: float) -> Document:
+        """As it stands when it has ended, or after so many seconds: fewer than the time for an answer."""
+        return self._get(f"/operations/{quote(identifier, safe='')}?wait={wait:g}")
+
     def stream(self, path: str, last_id: str) -> Iterator[str]:
         """The lines of server-sent events, to the end of the stream."""
         connection = _Connection(self._addresses, self._timeout)
@@ -82,22 +91,31 @@ class Client:
             raise NotFoundError(no_such_pool(name, self.pool_names())) from error
 
     def _get(self, path: str) -> Document:
+        return self._ask("GET", path)
+
+    def _ask(self, method: str, path: str, body: Document | None = None) -> Document:
         connection = _Connection(self._addresses, self._timeout)
         try:
             connection.connect()
             self._addresses = [connection.address]
-            response = self._request(connection, path, {"Accept": "application/json"})
+            response = self._request(connection, path, {"Accept": "application/json"}, method, body)
             return _read(response, response.read(), connection.address)
         except (OSError, HTTPException) as error:
             raise _unreachable(connection.address, error) from error
         finally:
             connection.close()
 
-    def _request(self, connection: "_Connection", path: str, given: dict[str, str]) -> HTTPResponse:
+    def _request(
+        self, connection: "_Connection", path: str, given: dict[str, str], method: str = "GET",
+        body: Document | None = None,
+    ) -> HTTPResponse:  # fmt: skip
         headers = {"Host": connection.address.authority, **given}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         if self._token and connection.address.scheme != "unix":
             headers["Authorization"] = f"Bearer {self._token}"
-        connection.request("GET", f"/api/v1{path}", headers=headers)
+        encoded = None if body is None else json.dumps(body)
+        connection.request(method, f"/api/v1{path}", encoded, headers)
         return connection.getresponse()
 
 
@@ -124,13 +142,17 @@ def _read(response: HTTPResponse, body: bytes, address: Address) -> Document:
         document = json.loads(body)
     except ValueError:
         document = None
-    if response.status == 200 and isinstance(document, dict):
+    if response.status in {200, 201, 202} and isinstance(document, dict):
         return document
     told = document if isinstance(document, dict) else {}
     reason = told.get("detail") or told.get("title") or response.reason
     if response.status in {401, 403}:
         advice = "" if told.get("detail") else "; give a token in $CHAPERONE_TOKEN, or ask over the unix socket"
         raise RefusedError(f"cannot ask the supervisor at {address}: {reason}{advice}")
+    if response.status == 409 and told:
+        raise RefusedError(str(reason))
+    if response.status == 422 and told:
+        raise ConfigError(told.get("errors") or [str(reason)])
     if response.status == 404 and told:
         raise NotFoundError(str(reason))
     if response.status == 400 and told:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  has no public name
 Run: TypeAlias = Callable[[argparse.Namespace], int]
 _LONGEST_WAIT = 86_400.0
+_FOR_AN_ANSWER = f"how long to wait for an answer (default: {DEFAULT_TIMEOUT:g})"
 MOST = 10_000
 """Of whatever can be counted, the API gives no more."""
 
@@ -39,7 +40,10 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--config", metavar="FILE", help=what)
 
 
-def add_connection(parser: argparse.ArgumentParser) -> None:
+def add_connection(
+    parser: argparse.ArgumentParser, timeout_is: str = _FOR_AN_ANSWER, default: float | None = DEFAULT_TIMEOUT
+) -> None:
+    """A command that may wait for more than an answer says what its --timeout is for."""
     group = parser.add_argument_group(
         "finding the supervisor",
         "By --url; or else -c; or else $CHAPERONE_URL; or else the unix socket of the configuration\n"
@@ -50,9 +54,9 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--timeout",
         type=_seconds,
-        default=DEFAULT_TIMEOUT,
+        default=default,
         metavar="SECONDS",
-        help=f"how long to wait for an answer (default: {DEFAULT_TIMEOUT:g})",
+        help=timeout_is,
     )
 
 
@@ -61,11 +65,12 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("table", "json"), default="table", help=what)
 
 
-def connect(args: argparse.Namespace) -> "Client":
+def connect(args: argparse.Namespace, patience: float | None = None) -> "Client":
+    """`patience`: seconds for an answer, where --timeout means something else."""
     from chaperone_async.service.cli.client import Client
 
     addresses = find_addresses(args.url, args.config, os.environ)
-    return Client(addresses, os.environ.get("CHAPERONE_TOKEN", ""), args.timeout)
+    return Client(addresses, os.environ.get("CHAPERONE_TOKEN", ""), args.timeout if patience is None else patience)
 
 
 def count(text: str) -> int:

@@ -39,7 +39,7 @@ _WHY = {
     408: "the body did not come in time",
     413: "the body is too large",
     415: "the body is not of the right media type",
-    422: "the body has a key or value that is not possible",
+    422: "the body, or the configuration's file, has a key or value that is not possible",
     500: "an error in the supervisor; its log says which",
 }
 
@@ -134,12 +134,11 @@ def _shapes(answer: Answer) -> tuple[type | str, ...]:
 
 
 def _content(answer: Answer, refs: dict[type, Json]) -> Json:
-    return {
-        shape if isinstance(shape, str) else "application/json": {
-            "schema": {"type": "string"} if isinstance(shape, str) else refs[shape]
-        }
-        for shape in _shapes(answer)
-    }
+    content: Json = {shape: {"schema": {"type": "string"}} for shape in _shapes(answer) if isinstance(shape, str)}
+    documents = [refs[shape] for shape in _shapes(answer) if not isinstance(shape, str)]
+    if documents:
+        content["application/json"] = {"schema": documents[0] if len(documents) == 1 else {"anyOf": documents}}
+    return content
 
 
 def _refusals(route: Route) -> list[int]:

@@ -16,7 +16,7 @@ Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Shape = type | str
 """A type of `wire`, answered as application/json; or a media type, such as "text/plain"."""
 Answer = Shape | tuple[Shape, ...] | None
-"""Several, where `Accept` decides; None: no body."""
+"""Several, where `Accept` or the query decides; None: no body."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

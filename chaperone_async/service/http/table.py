@@ -10,11 +10,12 @@ from chaperone_async.service.http import (
     operations,
     pools,
     probes,
+    reload,
     status,
     workers,
 )
 from chaperone_async.service.http.route import Route
 
-NOUNS = (probes, metrics, status, pools, workers, actions, operations, logs, events, crashes, openapi)
+NOUNS = (probes, metrics, status, pools, workers, actions, operations, reload, logs, events, crashes, openapi)
 
 TABLE: tuple[Route, ...] = tuple(route for noun in NOUNS for route in noun.ROUTES)
