@@ -60,7 +60,7 @@ def test_a_worker_that_tells_nothing_has_no_count_of_jobs() -> None:
 
 def test_a_pool_is_one_line_of_status() -> None:
     ill = pool("emails", state="fatal", ready=False, ready_workers=0, reason="all slots are in a crash loop")
-    (line,) = texts(rows.status_table(status(ill)))
+    (line,) = texts(rows.status_table(status(ill), NOW))
     assert line == {
         "Pool": "emails",
         "State": "fatal",

@@ -7,6 +7,7 @@ from io import TextIOWrapper
 
 from chaperone_async import __version__
 from chaperone_async.service.cli import (
+    actions,
     configuration,
     crashes,
     doctor,
@@ -14,6 +15,7 @@ from chaperone_async.service.cli import (
     foreground,
     init,
     logs,
+    operations,
     pools,
     probes,
     reload,
@@ -59,6 +61,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"chaperone {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
-    for family in (foreground, pools, probes, logs, events, crashes, reload, configuration, init, doctor):
+    looking = (pools, probes, logs, events, crashes, operations)
+    for family in (foreground, *looking, actions, reload, configuration, init, doctor):
         family.add(subparsers)
     return parser

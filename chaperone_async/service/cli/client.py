@@ -62,6 +62,17 @@ class Client:
         """As it stands when it has ended, or after so many seconds: fewer than the time for an answer."""
         return self._get(f"/operations/{quote(identifier, safe='')}?wait={wait:g}")
 
+    def operations(self) -> Document:
+        """The newest first."""
+        return self._get("/operations")
+
+    def scale(self, pool: str, workers: int | str) -> Document:
+        """`workers`: a number, or a difference such as "+1"."""
+        try:
+            return self.change("PATCH", f"/pools/{quote(pool, safe='')}", {"workers": workers})
+        except NotFoundError as error:
+            raise NotFoundError(no_such_pool(pool, self.pool_names())) from error
+
     def stream(self, path: str, last_id: str) -> Iterator[str]:
         """The lines of server-sent events, to the end of the stream."""
         connection = _Connection(self._addresses, self._timeout)

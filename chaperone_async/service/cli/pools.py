@@ -52,9 +52,11 @@ def run_status(args: Namespace) -> int:
     if args.format == "json":
         print(json.dumps(status, indent=2))
         return DONE
+    from datetime import datetime
+
     from chaperone_async.service.cli.rows import status_table, supervisor_line
     from chaperone_async.service.cli.table import print_line, print_table
 
     print_line(supervisor_line(status))
-    print_table(status_table(status))
+    print_table(status_table(status, datetime.now().astimezone()))
     return DONE

@@ -1,6 +1,6 @@
 """Documents of the API → what people read of them. Pure: `now` says what time it is, and in which time zone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from signal import Signals
 from typing import Any
@@ -24,6 +24,7 @@ _TONES: dict[str, Tone] = {
     "fatal": "bad",
     "stopped": "dim",
 }
+_OPERATION_TONES: dict[str, Tone] = {"done": "good", "running": "warn", "failed": "bad"}
 _EXPECTED = {"exit", "stop", "restart", "reload", "scaled_down", "max_time", "max_jobs"}
 
 
@@ -43,7 +44,7 @@ def workers_table(pool: Document, now: datetime) -> Table:
     rows = [_worker_row(worker, now) for worker in workers]
     if any(worker.get("problem") for worker in workers):
         columns += (Column("Problem", long=True),)
-        rows = [(*row, Cell(worker.get("problem") or "")) for row, worker in zip(rows, workers, strict=True)]
+        rows = [(*row, Cell(_why(worker, "problem", now))) for row, worker in zip(rows, workers, strict=True)]
     return Table(columns, rows)
 
 
@@ -62,6 +63,15 @@ def _worker_row(worker: Document, now: datetime) -> tuple[Cell, ...]:
     )
 
 
+def _why(document: Document, key: str, now: datetime) -> str:
+    """Where it is somebody who holds it: since when, and until when."""
+    why, by = document.get(key) or "", document.get("held_by")
+    if by is None or why not in {f"paused by {by}", f"stopped by {by}"}:
+        return why
+    until = document.get("held_until")
+    return f"{why} since {clock(document['held_since'], now)}" + (f" until {clock(until, now)}" if until else "")
+
+
 def pool_line(pool: Document) -> Cell:
     """Over a pool's workers, where there are several pools."""
     return Cell(f"{pool['name']}: {pool['state']}, {_ready(pool)} ready", "head")
@@ -74,7 +84,7 @@ def supervisor_line(status: Document) -> Cell:
     return Cell(f"{line}, up {duration(status['uptime'])}{ending}", "head")
 
 
-def status_table(status: Document) -> Table:
+def status_table(status: Document, now: datetime) -> Table:
     columns = (
         Column("Pool"),
         Column("State"),
@@ -83,22 +93,53 @@ def status_table(status: Document) -> Table:
         Column("Restarts", right=True),
         Column("Reason", long=True),
     )
-    return Table(columns, [_pool_row(pool) for pool in status["pools"]])
+    return Table(columns, [_pool_row(pool, now) for pool in status["pools"]])
 
 
-def _pool_row(pool: Document) -> tuple[Cell, ...]:
+def _pool_row(pool: Document, now: datetime) -> tuple[Cell, ...]:
     return (
         Cell(pool["name"]),
         toned(pool["state"]),
         Cell(_ready(pool), "plain" if pool["ready"] else "bad"),
         Cell(str(pool["min_ready"])),
         Cell(str(pool["restarts"])),
-        Cell(pool["reason"] or ""),
+        Cell(_why(pool, "reason", now)),
     )
 
 
 def _ready(pool: Document) -> str:
     return f"{pool['ready_workers']}/{pool['desired']}"
+
+
+def operations_table(operations: list[Document], now: datetime) -> Table:
+    columns = (
+        Column("ID"), Column("Action"), Column("Target"), Column("State"), Column("By"), Column("Since"),
+        Column("Ended"), Column("Detail", long=True),
+    )  # fmt: skip
+    return Table(columns, [_operation_row(operation, now) for operation in operations])
+
+
+def _operation_row(operation: Document, now: datetime) -> tuple[Cell, ...]:
+    return (
+        Cell(operation["id"]),
+        Cell(operation["action"]),
+        Cell(operation["target"]),
+        toned(operation["state"], _OPERATION_TONES),
+        Cell(operation["by"]),
+        Cell(clock(operation["started_at"], now)),
+        Cell(clock(operation["ended_at"], now)),
+        Cell(operation["detail"] or ""),
+    )
+
+
+def parts_table(operation: Document) -> Table:
+    """One operation, pool by pool."""
+    columns = (Column("Pool"), Column("State"), Column("Detail", long=True))
+    rows: list[tuple[Cell, ...]] = [
+        (Cell(part["pool"]), toned(part["state"], _OPERATION_TONES), Cell(part["detail"] or ""))
+        for part in operation["pools"]
+    ]
+    return Table(columns, rows)
 
 
 def crashes_table(document: Document, now: datetime) -> Table:
@@ -144,8 +185,8 @@ def _exit(record: Document) -> str:
     return NOTHING if record["exit_code"] is None else str(record["exit_code"])
 
 
-def toned(word: str) -> Cell:
-    return Cell(word, _TONES.get(word, "plain"))
+def toned(word: str, tones: Mapping[str, Tone] = _TONES) -> Cell:
+    return Cell(word, tones.get(word, "plain"))
 
 
 def clock(at: str | None, now: datetime) -> str:

@@ -1,0 +1,89 @@
+"""What becomes of operations that were begun: told as it changes, and at the end as it is."""
+
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+from chaperone_async.errors import ChaperoneError
+
+if TYPE_CHECKING:
+    from chaperone_async.service.cli.client import Client
+
+Document = dict[str, Any]
+LOOK = 0.5
+"""Seconds between two looks at what is still waited for. An end is told at once."""
+
+
+class UnfulfilledError(ChaperoneError):
+    """What was asked for has failed, or has not ended in time."""
+
+
+class Progress:
+    """On a terminal one line that is rewritten; elsewhere a line for each change."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._rewritten = stream.isatty()
+        self._last = ""
+
+    def tell(self, line: str) -> None:
+        if line == self._last:
+            return
+        self._last = line
+        if self._rewritten:
+            import shutil
+
+            width = shutil.get_terminal_size().columns - 1
+            self._stream.write(f"\r\x1b[K{line[:width]}")
+        else:
+            self._stream.write(f"{line}\n")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        if self._rewritten and self._last:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+        self._last = ""
+
+
+def wait_for_all(client: "Client", begun: list[Document], limit: float | None, progress: Progress) -> list[Document]:
+    """As they are in the end, or when `limit` seconds have passed."""
+    deadline = time.monotonic() + (limit if limit is not None else float("inf"))
+    return [_wait(client, operation, deadline, progress) for operation in begun]
+
+
+def _wait(client: "Client", operation: Document, deadline: float, progress: Progress) -> Document:
+    while operation["state"] == "running" and (left := deadline - time.monotonic()) > 0:
+        if operation["detail"]:
+            progress.tell(f"{title(operation)}: {operation['detail']}")
+        operation = client.operation(operation["id"], wait=min(LOOK, left))
+    progress.clear()
+    return operation
+
+
+def title(operation: Document) -> str:
+    return f"{operation['action']} {operation['target']}"
+
+
+def tell_begun(operations: list[Document]) -> None:
+    for operation in operations:
+        detail = f": {operation['detail']}" if operation["detail"] else ""
+        print(f"{title(operation)}: begun, operation {operation['id']}{detail}")
+
+
+def tell_ends(operations: list[Document], *, quiet: bool) -> None:
+    """Raises UnfulfilledError unless all are done. `quiet`: of what is done nothing is said."""
+    unfulfilled = []
+    for operation in operations:
+        detail = f": {operation['detail']}" if operation["detail"] else ""
+        match operation["state"]:
+            case "done" if quiet:
+                continue
+            case "done":
+                print(f"{title(operation)}: done{detail}")
+            case "failed":
+                unfulfilled.append(f"{title(operation)} failed{detail}")
+            case _:
+                advice = f"it goes on, see `chaperone operations {operation['id']}`"
+                unfulfilled.append(f"{title(operation)} has not ended in time{detail}; {advice}")
+    if unfulfilled:
+        raise UnfulfilledError("\n".join(unfulfilled))
