@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from chaperone_async.service.cli.client import Client
 
 Document = dict[str, Any]
-LOOK = 0.5
+FIRST_LOOK, LOOK = 0.1, 0.5
 """Seconds between two looks at what is still waited for. An end is told at once."""
 
 
@@ -52,10 +52,12 @@ def wait_for_all(client: "Client", begun: list[Document], limit: float | None, p
 
 
 def _wait(client: "Client", operation: Document, deadline: float, progress: Progress) -> Document:
+    look = FIRST_LOOK
     while operation["state"] == "running" and (left := deadline - time.monotonic()) > 0:
-        if operation["detail"]:
+        operation = client.operation(operation["id"], wait=min(look, left))
+        look = LOOK
+        if operation["state"] == "running" and operation["detail"]:
             progress.tell(f"{title(operation)}: {operation['detail']}")
-        operation = client.operation(operation["id"], wait=min(LOOK, left))
     progress.clear()
     return operation
 
