@@ -49,6 +49,8 @@ class SignalDesk:
                 self._reload(by)
             case _:
                 for name in self._supervisor.names:
+                    if name in self._supervisor.leaving:
+                        continue
                     if number == signal.SIGUSR2:
                         self._supervisor.submit(name, RollRequested(None, now, by))
                     elif number == signal.SIGTSTP:

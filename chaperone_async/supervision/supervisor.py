@@ -65,6 +65,7 @@ class Supervisor:
         self._salt = salt
         self._runners: dict[str, PoolRunner] = {}
         self._leaving: set[str] = set()
+        self._removed = 0
         self._broken: dict[str, str] = {}
         self._tasks: TaskGroup | None = None
         self._started_at = 0.0
@@ -79,7 +80,7 @@ class Supervisor:
         checks cannot be made."""
         if spec.name in self._runners:
             raise DuplicatePool(spec.name)
-        salt = self._salt + crc32(spec.name.encode())
+        salt = self._salt + crc32(spec.name.encode()) + self._removed  # no id of a pool that was removed comes again
         runner = PoolRunner(spec, self._world, self.journal, hooks, salt, make_probers)
         self._runners[spec.name] = runner
         if self._tasks is not None:
@@ -111,6 +112,7 @@ class Supervisor:
         return frozenset(self._leaving)
 
     def _forget(self, name: str) -> None:
+        self._removed += 1
         runner = self._runners.pop(name, None)
         if runner is not None:
             runner.forget()

@@ -205,3 +205,14 @@ async def test_the_notify_socket_of_a_slot_that_is_no_more_is_given_up_after_its
         runner.submit(ScaleRequested(1, anyio.current_time()))
         await anyio.sleep(1)
         assert sorted(world.retired) == [("p", 1), ("p", 2)]
+
+
+async def test_a_pool_that_is_removed_and_added_again_gives_no_workers_name_a_second_time() -> None:
+    world = FakeWorld()
+    async with supervising(world, plan()) as supervisor:
+        await anyio.sleep(2)
+        before = supervisor.runner("p").pool.slots[0].last_id
+        await supervisor.remove("p")
+        supervisor.add(plan(), Hooks())
+        await anyio.sleep(2)
+        assert supervisor.runner("p").pool.slots[0].last_id != before
