@@ -60,7 +60,7 @@ def _begin(turn: Turn, change: Change) -> None:
 
 
 def tend_change(turn: Turn) -> None:
-    """Look whether the change under way is through, or has turned out bad."""
+    """Look whether the change under way has turned out bad."""
     change = turn.pool.change
     if change is None:
         return
@@ -72,7 +72,12 @@ def tend_change(turn: Turn) -> None:
             if death.reason in _HOPELESS or change.failures >= turn.pool.spec.restart.crash_loop.count:
                 _take_back(turn, change, f"{_count(change.failures)} ended early, the last: {death.detail}")
                 return
-    if _is_through(turn.pool):
+
+
+def conclude_change(turn: Turn) -> None:
+    """Look whether it is through: once the pool is in line with what is wanted, for no other event may follow."""
+    change = turn.pool.change
+    if change is not None and _is_through(turn.pool):
         turn.change(change=None)
         turn.tell("pool.reloaded", f"as {change.by} asked", change.by)
 

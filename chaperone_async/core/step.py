@@ -9,7 +9,7 @@ from chaperone_async.core.breaker import on_trial, tend_breaker, tend_canary
 from chaperone_async.core.commands import Checked, Freeze, Park
 from chaperone_async.core.events import Fact, HealthReported, PoolEvent, TimePassed
 from chaperone_async.core.pool import Pool
-from chaperone_async.core.reloading import tend_change
+from chaperone_async.core.reloading import conclude_change, tend_change
 from chaperone_async.core.requests import REQUESTS, end_pause
 from chaperone_async.core.rolling import tend_rolling
 from chaperone_async.core.slots import Lane
@@ -54,6 +54,7 @@ def _reconcile(turn: Turn) -> None:
     tend_rolling(turn)
     _fill(turn)
     _trim(turn)
+    conclude_change(turn)
     tend_canary(turn)
     _announce(turn)
 

@@ -329,3 +329,18 @@ def test_a_plan_says_what_comes_what_changes_what_goes_and_what_stays() -> None:
 @pytest.mark.parametrize("changes", [*LIVE, *ROLLING], ids=named)
 def test_every_difference_has_a_name(changes: dict[str, Any]) -> None:
     assert keys(plan(3), replace(plan(3), **changes))
+
+
+def test_a_change_upon_a_change_ends_when_the_first_ones_replacement_has_gone() -> None:
+    world = running(plan(workers=1))
+    old = world.spec
+    world.send(ev.ReloadRequested(replace(old, command=("first",)), world.now))
+    world.up(old.restart.start_seconds)
+    world.send(ev.ReloadRequested(replace(old, command=("second",)), world.now))
+    world.dies(world.ref(0), code=0)
+    world.up(old.restart.start_seconds)
+
+    world.dies(world.ref(1), code=0)
+
+    assert world.pool.change is None
+    assert world.told[-1].kind == "pool.reloaded"
