@@ -18,14 +18,15 @@ class Held:
 
 @dataclass
 class PoolModel:
-    """`spec`: accepted last. `held`: the pool as a whole; `slots`: each of its slots that is held. `doubted`: a command
-    whose workers never get ready was accepted, and `before` is what it replaced; `untried`: since then there was a
-    moment when nobody was wanted, so that it may have been kept."""
+    """`spec`: accepted last. `held`: the pool as a whole; `slots`: each of its slots that is held. `before`: what the last
+    change of a command replaced, and how many were desired then, if it changed that too. `doubted`: its workers never
+    get ready. `untried`: since then there was a moment when nobody was wanted, so that it may have been kept."""
 
     spec: PoolSpec
     desired: int
     held: Held | None = None
     slots: dict[int, Held] = field(default_factory=dict)
+    doubted: bool = False
     before: PoolSpec | None = None
     desired_before: int | None = None
     untried: bool = False
@@ -37,7 +38,7 @@ class PoolModel:
     @property
     def plain(self) -> bool:
         """Nothing is held, and its command is known to be good."""
-        return self.held is None and not self.slots and self.before is None and is_good(self.spec)
+        return self.held is None and not self.slots and not self.doubted and is_good(self.spec)
 
     @property
     def running(self) -> set[int]:
@@ -107,18 +108,18 @@ class PoolModel:
         self.slots = {index: held for index, held in self.slots.items() if index < workers}
         self._look()
 
-    def change(self, new: PoolSpec) -> None:
+    def change(self, new: PoolSpec, *, under_way: bool) -> None:
+        """`under_way`: an earlier change has not been proven yet, so that there is nothing in it to go back to."""
         if new == self.spec:
             return
         old, self.spec = self.spec, new
         desired, resized = self.desired, new.workers != old.workers
-        if is_good(new) and new.command != old.command:
-            self.before = self.desired_before = None
-        elif not is_good(new) and new.command != old.command:
-            self.before, self.untried = self.before or old, False
-            if resized and self.desired_before is None:
-                self.desired_before = desired
-        elif self.before is not None:
+        if new.command != old.command:
+            known = self.desired_before if under_way else None
+            self.desired_before = desired if known is None and resized else known
+            self.before = self.before if under_way and self.before else old
+            self.doubted, self.untried = not is_good(new), False
+        elif under_way and self.before is not None:
             self.before = replace(new, command=self.before.command)
             self.desired_before = None if resized else self.desired_before
         if resized:
@@ -127,12 +128,11 @@ class PoolModel:
 
     def turned_out(self, command: tuple[str, ...]) -> None:
         """What has become of a doubted command, as the world shows: kept, or taken back."""
-        if self.before is None or command != self.before.command:
+        if not self.doubted or self.before is None or command != self.before.command:
             return
-        wanted, self.spec, self.before = self.spec.workers, self.before, None
+        wanted, self.spec, self.doubted = self.spec.workers, self.before, False
         if self.desired_before is not None and self.desired == wanted:
             self._resize(self.desired_before)
-        self.desired_before = None
 
     def _look(self) -> None:
         self.untried = self.untried or not self.running
