@@ -18,9 +18,9 @@ class Held:
 
 @dataclass
 class PoolModel:
-    """`spec`: accepted last. `held`: the pool as a whole; `slots`: each of its slots that is held. `before`: what the last
-    change of a command replaced, and how many were desired then, if it changed that too. `doubted`: its workers never
-    get ready. `untried`: since then there was a moment when nobody was wanted, so that it may have been kept."""
+    """`spec`: accepted last. `held`: the pool as a whole; `slots`: each of its slots that is held. `before`: what the
+    last change of a command replaced, and how many were desired then, if it changed that too. `doubted`: its workers
+    never get ready. `untried`: since then there was a moment when nobody was wanted, so that it may have been kept."""
 
     spec: PoolSpec
     desired: int
