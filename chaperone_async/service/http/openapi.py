@@ -37,6 +37,7 @@ _WHY = {
     403: "not over TCP without credentials, or not for a page of another origin",
     404: "there is no such thing",
     408: "the body did not come in time",
+    409: "it does not go together with what there is or what is under way, such as a shutdown",
     413: "the body is too large",
     415: "the body is not of the right media type",
     422: "the body, or the configuration's file, has a key or value that is not possible",
