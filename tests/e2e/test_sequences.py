@@ -23,8 +23,6 @@ ACTOR = """
 import signal, sys, time
 if sys.argv[4] == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-if sys.argv[1] == "crash":
-    sys.exit(9)
 while True:
     signal.pause()
 """
@@ -57,6 +55,8 @@ class Play:
         )
 
     def command(self, spec: PoolSpec) -> str:
+        if spec.command[0] == "missing":
+            return '["/nowhere/worker"]'
         temper = "stubborn" if spec.command[1] == "1" else "prompt"
         return command(self.actor, *spec.command, "{slot}", temper, spec.name)
 
@@ -119,13 +119,13 @@ class Play:
         self._accept()
 
     def fail(self, name: str) -> None:
-        """A command that crashes is taken back, where there is anybody to try it."""
+        """A program that is not there is taken back, where there is anybody to try it."""
         self.settle()
         model = self.models[name]
         if not model.plain or not model.desired:
             return
         good = self.pools[name]
-        self.pools[name] = replace(good, command=("crash", "0"))
+        self.pools[name] = replace(good, command=("missing", "0"))
         self._write()
         answer = self.ask("/reload?wait=20")
         assert answer.json["state"] == "failed"
@@ -198,7 +198,8 @@ class Play:
 
     def _processes(self) -> tuple[list[tuple[str, int, str, str]], list[tuple[str, int, str, str]]]:
         """Those that work, and those that are stopped: the pool, the slot and the command of each."""
-        working, frozen = [], []
+        working: list[tuple[str, int, str, str]] = []
+        frozen: list[tuple[str, int, str, str]] = []
         for pid, line in carriers(self.service.mark).items():
             words = line.split()
             if str(self.actor) not in words:

@@ -233,6 +233,8 @@ def some(what: str, refs: set[Any]) -> str:
 def lacking(play: Play, pool: str, slot: int | None) -> str:
     """What of the wanted workers is not at work, or not as the accepted specification says."""
     model = play.models[pool]
+    if model.doubted:  # it may have been taken back by now, and the number of workers with it
+        return ""
     at_work = {ref for ref in play.world.of(pool) if ref not in play.world.frozen}
     if slot is not None:
         at_work, wanted = {ref for ref in at_work if ref.slot == slot}, {slot}
