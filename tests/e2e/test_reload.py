@@ -127,7 +127,7 @@ def test_whatever_a_worker_is_given_at_its_start_takes_a_new_one(
     edit(service, "[pools.place]", f'[pools.place]\ndirectory = "{tmp_path / "elsewhere"}"')
     mask, manners = "[pools.mask]", "[pools.manners]"
     edit(service, mask, f"{mask}\nnice = 3")
-    edit(service, manners, f'{manners}\nrestart.policy = "always"\nuser = "{os.getuid()}"')
+    edit(service, manners, f'{manners}\nuser = "{os.getuid()}"')
     edit(service, "[pools.limits]", "[pools.limits]\nrlimits = { nofile = 100 }")
     done = reload(service)
 

@@ -1,0 +1,42 @@
+"""POST /reload where there is nothing to reload, and the plan as a document."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from chaperone_async.core.plan import make_plan
+from chaperone_async.core.spec import Launch, StopPolicy
+from chaperone_async.service.http.reload import plan_document
+from chaperone_async.service.reload import ReloadPlan, SettingChange
+from chaperone_async.system.config.load import load
+from tests.service.canned import Canned, served, spec, up
+
+
+async def test_without_a_file_a_reload_is_refused(tmp_path: Path) -> None:
+    async with served(Canned(up(spec())).face(), tmp_path) as where, where.unix_session() as client:
+        answer = await client.post("/api/v1/reload")
+        assert answer.status == 409
+        assert "has no configuration file" in (await answer.json())["detail"]
+
+
+def test_a_plan_shows_values_as_one_writes_them_and_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[pools.emails]\ncommand = 'run --dsn=s3cret'\n")
+    config = load(tmp_path / "c.toml", {})
+    (new,) = config.pools
+    new = replace(new, stop=StopPolicy(timeout=90), launch=Launch(env=(("API_TOKEN", "new"), ("MODE", "b"))))
+    old = replace(new, command=("run",), stop=StopPolicy(timeout=30), launch=Launch(env=(("API_TOKEN", "old"),)))
+    before = {"emails": old}
+    settings = (SettingChange("http.token", None, "new", live=True, secret=True),)
+    plan = ReloadPlan(
+        replace(config, pools=(new,)), make_plan(before, {"emails": new}), settings, (), before,
+        frozenset({"s3cret"}), lambda: None,
+    )  # fmt: skip
+
+    document = plan_document(plan)
+
+    assert document["pools"][0]["differences"] == [
+        {"key": "command", "old": ["run"], "new": ["run", "--dsn=***"], "rolling": True},
+        {"key": "env.API_TOKEN", "old": "***", "new": "***", "rolling": True},
+        {"key": "env.MODE", "old": None, "new": "b", "rolling": True},
+        {"key": "stop.timeout", "old": "30s", "new": "1m30s", "rolling": False},
+    ]
+    assert document["settings"] == [{"key": "http.token", "old": None, "new": "***", "live": True}]
