@@ -1,6 +1,7 @@
 """Everything that may be asked of running pools: requests are handed on, and operations follow what comes of it."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import inf
 from typing import Literal
@@ -83,11 +84,15 @@ class Control:
     async def drain(self, pool: str, by: str) -> Operation:
         """Stop, and say whether everybody could finish: a worker that had to be killed makes it fail."""
         followed: dict[str, Follow] = {}
-        for runner in self.runners(pool):
-            killed = _Killed(self.supervisor, runner.pool.name)
-            await runner.ask(ev.StopRequested(None, anyio.current_time(), by))
-            followed[runner.pool.name] = killed.follow(follow_goal(runner, goals.stopped(None)))
-        return self.operations.begin("drain", pool, by, followed)
+        with ExitStack() as listening:  # no longer, where who asks goes away before it has begun
+            for runner in self.runners(pool):
+                killed = _Killed(self.supervisor, runner.pool.name)
+                listening.callback(killed.end)
+                await runner.ask(ev.StopRequested(None, anyio.current_time(), by))
+                followed[runner.pool.name] = killed.follow(follow_goal(runner, goals.stopped(None)))
+            operation = self.operations.begin("drain", pool, by, followed)
+            listening.pop_all()
+        return operation
 
     def runners(self, pool: str) -> Sequence[PoolRunner]:
         """The pool of this name, or all that are there to stay."""
@@ -119,7 +124,7 @@ class _Killed:
     def __init__(self, supervisor: Supervisor, pool: str) -> None:
         self._pool = pool
         self._ids: list[str] = []
-        self._end = supervisor.journal.listen(self._hear)
+        self.end = supervisor.journal.listen(self._hear)
 
     def _hear(self, entry: Entry) -> None:
         if entry.pool == self._pool and entry.news.kind == "worker.killed" and entry.news.worker_id is not None:
@@ -130,7 +135,7 @@ class _Killed:
             try:
                 standing = await stop(report)
             finally:
-                self._end()
+                self.end()
             if not self._ids or isinstance(standing, Missed):
                 return standing
             return Missed(f"stopped, but {', '.join(self._ids)} had to be killed: what was under way there is cut off")
