@@ -27,9 +27,9 @@ class JobKilledWorkers(Exception):
 class DurableHuey(Huey):
     """Used as any Huey is. At least once: a job whose worker dies runs again, so it must bear to be run twice.
 
-    A job that ends with an error or by its time-out, without retries left, is kept among the failed jobs of the file, as
-    is one that has cost `max_deaths` workers. One that is cancelled, revoked, expired, or kept from running by a lock or
-    a rate limit, has ended as the application wanted it. The other arguments are Huey's own.
+    A job that ends with an error or by its time-out, without retries left, is kept among the file's failed jobs, as is
+    one that has cost `max_deaths` workers. One that is cancelled, revoked, expired, or kept from running by a lock or a
+    rate limit, has ended as the application wanted it. The other arguments are Huey's own.
     """
 
     storage_class = DurableStorage
@@ -163,8 +163,8 @@ class DurableHuey(Huey):
 
 
 def _give_up(task: Any, deaths: int) -> None:
-    """Let it fail as any job that raises, with all that Huey does then: tell who waits for the result, send signals, end
-    pipelines and chords."""
+    """Let it fail as any job that raises, with all that Huey does then: tell who waits for the result, send signals,
+    end pipelines and chords."""
 
     def fail() -> None:
         raise JobKilledWorkers(deaths)

@@ -93,7 +93,7 @@ def flush_failed(filename: str | os.PathLike[str], queue: str | None = None, *, 
 
 
 def recover(filename: str | os.PathLike[str], worker_id: str, *, timeout: float = _PATIENCE) -> int:
-    """Put back at once the jobs of a worker that is known to be dead, by its CHAPERONE_WORKER_ID; how many those were."""
+    """Put back at once the jobs of a worker known to be dead, by its CHAPERONE_WORKER_ID; how many those were."""
     if not worker_id:
         raise QueueFileError("cannot recover the jobs of a worker without a name; give its CHAPERONE_WORKER_ID")
     with _opened(filename, "rw", timeout) as db, transaction(db):

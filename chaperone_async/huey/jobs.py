@@ -60,8 +60,8 @@ def ready(db: sqlite3.Connection, queue: str) -> bool:
 
 
 def reserve(db: sqlite3.Connection, queue: str, owner: int) -> Held | None:
-    """The first by priority, then by age. Of those whose worker has died an owner has one at a time: so it shows which of
-    them it was, and those that only ran beside it are not taken for what kills workers."""
+    """The first by priority, then by age. Of those whose worker has died an owner has one at a time: so it shows which
+    of them it was, and those that only ran beside it are not taken for what kills workers."""
     row = db.execute(_NEXT_OF_ALL, (queue,)).fetchone()
     if row is not None and row[3] and db.execute(_HOLDS_A_SUSPECT, (owner,)).fetchone():
         row = db.execute(_NEXT_UNSUSPECTED, (queue,)).fetchone()

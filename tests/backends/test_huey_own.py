@@ -1,0 +1,44 @@
+"""Huey's own tests, as its distribution brings them, on the embedded queue: all of its features are there."""
+
+import unittest
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huey.tests import base, test_api, test_consumer, test_priority, test_signals
+from huey.tests.test_storage import StorageTests
+
+from chaperone_async.huey import DurableHuey
+
+_OTHERWISE = {
+    "test_chord_bookkeeping_cleared": "looks into the memory storage",
+    "test_read_schedule": "wants due jobs gone when they are read: here they stay until they are in the queue",
+}
+
+
+class Storage(StorageTests, base.BaseTestCase):
+    __test__ = False  # not by pytest: it runs with all the others, below
+    supports_ttl = False
+
+
+def _tests() -> Iterator[unittest.TestCase]:
+    loader = unittest.defaultTestLoader
+    suites = [loader.loadTestsFromModule(module) for module in (test_api, test_consumer, test_priority, test_signals)]
+    waiting: list[object] = [*suites, loader.loadTestsFromTestCase(Storage)]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, unittest.TestCase):
+            if one._testMethodName not in _OTHERWISE:
+                yield one
+        elif isinstance(one, unittest.TestSuite):
+            waiting.extend(one)
+
+
+def test_huey_passes_its_own_tests_on_the_embedded_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tests = list(_tests())
+    files = (tmp_path / f"{number}.db" for number in range(len(tests)))
+    monkeypatch.setattr(base.BaseTestCase, "get_huey", lambda case: DurableHuey("own", next(files), utc=False))
+    result = unittest.TestResult()
+    unittest.TestSuite(tests).run(result)
+    assert [f"{case}: {error}" for case, error in result.errors + result.failures] == []
+    assert result.testsRun > 150
