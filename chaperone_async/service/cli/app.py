@@ -19,6 +19,7 @@ from chaperone_async.service.cli import (
     pools,
     probes,
     reload,
+    simulate,
 )
 from chaperone_async.service.cli.outcome import BAD_USAGE, DONE
 
@@ -62,6 +63,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"chaperone {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     looking = (pools, probes, logs, events, crashes, operations)
-    for family in (foreground, *looking, actions, reload, configuration, init, doctor):
+    for family in (foreground, *looking, actions, reload, configuration, init, doctor, simulate):
         family.add(subparsers)
     return parser
