@@ -124,6 +124,8 @@ def reloaded(spec: PoolSpec, since: float) -> Goal:
             settled = _settled(pool)
             if pool.slots.count(Lane.FROZEN) and not due and isinstance(settled, Reached):
                 return settled
+            if pool.change.proven_at < inf:
+                return Underway("all are ready, and on trial for a moment")
             return Underway(f"{due} to be replaced" if due else "the last replacements get ready")
         return _never_ready(pool) or _settled(pool)
 

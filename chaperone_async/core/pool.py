@@ -23,8 +23,9 @@ class Breaker:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A new specification on its way through the workers, until all that are wanted run it and are ready. Turns it out
-    bad, `old` is taken back, and `old_desired` with it unless somebody has scaled the pool since.
+    """A new specification on its way through the workers, until all that are wanted run it, are ready, and have been so
+    until `proven_at`. Turns it out bad, `old` is taken back, and `old_desired` with it unless somebody has scaled the
+    pool since.
 
     Generations under `proven` run the old specification, those from `first` on the newest; between them is what an
     earlier change had begun. `failures`: early deaths of the newest."""
@@ -36,6 +37,7 @@ class Change:
     by: str
     since: float
     failures: int = 0
+    proven_at: float = inf  # infinity: not all are ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,9 @@ class Pool:
     @property
     def next_deadline(self) -> float:
         """When the pool must be given `TimePassed` at the latest; infinity: only another event can change anything."""
-        return self.slots.due if self.hold is None else min(self.slots.due, self.hold.until)
+        hold = inf if self.hold is None else self.hold.until
+        change = inf if self.change is None else self.change.proven_at
+        return min(self.slots.due, hold, change)
 
     @property
     def state(self) -> PoolState:

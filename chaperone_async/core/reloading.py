@@ -2,6 +2,7 @@
 rules of rolling.py; a specification whose workers die early, or never get ready, is taken back."""
 
 from dataclasses import replace
+from math import inf
 
 from chaperone_async.core.actions import Announce, Death
 from chaperone_async.core.commands import Adopt, Pardon, Release, Retire
@@ -15,6 +16,8 @@ from chaperone_async.core.spec import PoolSpec
 from chaperone_async.core.states import Due
 from chaperone_async.core.turn import Turn
 
+TRIAL = 5
+"""Times `start_seconds`."""
 _HOPELESS = frozenset({Reason.START_TIMEOUT})
 
 
@@ -76,10 +79,25 @@ def tend_change(turn: Turn) -> None:
 
 def conclude_change(turn: Turn) -> None:
     """Look whether it is through: once the pool is in line with what is wanted, for no other event may follow."""
-    change = turn.pool.change
-    if change is not None and _is_through(turn.pool):
+    pool, change = turn.pool, turn.pool.change
+    if change is None:
+        return
+    if not _is_through(pool):
+        proven_at = inf
+    elif pool.live:
+        proven_at = min(change.proven_at, turn.at + trial(pool.spec))
+    else:  # nothing is wanted, or the pool is stopped: there is nobody to be tried
+        proven_at = turn.at
+    if proven_at <= turn.at:
         turn.change(change=None)
         turn.tell("pool.reloaded", f"as {change.by} asked", change.by)
+    elif proven_at != change.proven_at:
+        turn.change(change=replace(change, proven_at=proven_at))
+
+
+def trial(spec: PoolSpec) -> float:
+    """Seconds that all must have been ready before a change is called good: some programs are ready and die."""
+    return min(spec.restart.crash_loop.early, TRIAL * spec.restart.start_seconds)
 
 
 def _speaks_against(spec: PoolSpec, change: Change, death: Death) -> bool:

@@ -78,9 +78,10 @@ def _to_restart(turn: Turn, target: ev.Target, kind: str, by: str) -> Iterator[S
 
 
 def pause(turn: Turn, request: ev.PauseRequested) -> None:
-    """Freeze, or let the job finish and keep the slots empty. What is stopped by hand stays stopped."""
+    """Freeze, or let the job finish and keep the slots empty. What is stopped by hand stays stopped; what is paused is
+    paused anew, by whoever asked last and for as long."""
     pool = turn.pool
-    if pool.hold is not None:
+    if pool.hold is not None and (request.target is not None or not _is_paused(pool.hold)):
         return
     hold = Hold("pause", request.by, turn.at, request.until)
     if request.target is None:
@@ -91,7 +92,7 @@ def pause(turn: Turn, request: ev.PauseRequested) -> None:
         command = Halt(Doom(Reason.STOP, f"paused by {request.by}", by=request.by), hold, turn.at)
     for index in turn.targets(request.target):
         slot = turn.pool.slots[index]
-        repeated = request.target is None and slot.hold is not None and slot.hold.why == "pause"
+        repeated = request.target is None and _is_paused(slot.hold)
         if repeated or (slot.hold is None and not isinstance(slot.state, Finished | Fatal)):
             turn.apply(index, command)
 

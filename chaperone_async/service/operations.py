@@ -14,7 +14,7 @@ from chaperone_async.errors import UnknownOperation
 from chaperone_async.supervision.runner import PoolRunner
 
 OPERATIONS_KEPT = 200
-OVER = Missed("the supervisor ended before")
+OVER = Missed("the pool, or the supervisor, ended before")
 
 OperationState = Literal["running", "done", "failed"]
 Report = Callable[[Standing], None]

@@ -12,8 +12,9 @@ from anyio.abc import TaskGroup
 
 from chaperone_async.core import goals
 from chaperone_async.core.events import ReloadRequested
-from chaperone_async.core.goals import Missed, Reached, Standing
+from chaperone_async.core.goals import Missed, Reached, Standing, Underway
 from chaperone_async.core.plan import Plan, make_plan
+from chaperone_async.core.pool import Pool
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.errors import ConfigError, ConflictError, DuplicatePool, UnknownPool
 from chaperone_async.service.compose import Composed
@@ -176,8 +177,8 @@ class Reloader:
         supervisor = self._composed.supervisor
         if supervisor.deadline is not None:
             raise ConflictError("cannot reload: the supervisor is shutting down; start it again with the new file")
-        changed = [pool.name for pool in plan.pools.pools if pool.kind == "change"]
-        busy = [name for name in changed if supervisor.runner(name).pool.change is not None]
+        rolling = [pool.name for pool in plan.pools.pools if pool.kind == "change" and pool.rolling]
+        busy = [name for name in rolling if _is_under_way(supervisor.runner(name).pool)]
         if busy and not force:
             raise BusyError(busy)
         again = [pool.name for pool in plan.pools.pools if pool.kind == "add" and pool.name in supervisor.leaving]
@@ -205,7 +206,7 @@ class Reloader:
 
     def _removal(self, name: str, by: str) -> Follow:
         async def follow(report: Report) -> Standing:
-            report(goals.Underway("its workers are stopping"))
+            report(Underway("its workers are stopping"))
             try:
                 await self._composed.supervisor.remove(name, by)
             except UnknownPool:
@@ -218,7 +219,7 @@ class Reloader:
         supervisor = self._composed.supervisor
         for name in pools:
             if name in supervisor.names:
-                await supervisor.runner(name).until(lambda pool: pool.change is None)
+                await supervisor.runner(name).until(lambda pool: not _is_under_way(pool))
 
     async def _tell_outcome(self, identifier: str) -> None:
         operation = await self._operations.wait(identifier, float("inf"))
@@ -230,6 +231,11 @@ class Reloader:
 
     def _tell(self, kind: str, detail: str) -> None:
         self._composed.tell(kind, detail)
+
+
+def _is_under_way(pool: Pool) -> bool:
+    """A change is going through the pool, and does not just wait for it to be resumed."""
+    return pool.change is not None and isinstance(goals.reloaded(pool.spec, pool.change.since)(pool), Underway)
 
 
 _LIVE_SETTINGS: tuple[tuple[str, Callable[[Config], object], bool], ...] = (

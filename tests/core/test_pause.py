@@ -211,3 +211,34 @@ def test_one_worker_of_a_paused_pool_can_be_resumed_and_the_others_stay_paused(m
     assert [slot.ready for slot in world.pool.slots] == [False, True, False]
     world.obey(100)
     assert world.states() == ["Running"] * 3
+
+
+def test_a_pause_ends_by_itself_when_it_was_asked_for_a_time() -> None:
+    world = running(plan(2))
+    world.send(ev.PauseRequested(None, world.now, until=world.now + 60))
+    world.advance(59)
+    assert (world.states(), world.state()) == (["Frozen"] * 2, "paused")
+    world.advance(1)
+    assert (world.states(), world.state()) == (["Running"] * 2, "running")
+
+
+def test_one_worker_that_was_paused_for_a_time_goes_on_after_it() -> None:
+    world = running(plan(2))
+    world.send(ev.PauseRequested(1, world.now, until=world.now + 60))
+    world.advance(60)
+    assert world.states() == ["Running"] * 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_second_pause_says_for_how_long(mode: PauseMode) -> None:
+    world = running(plan(2, pause=mode))
+    world.send(ev.PauseRequested(None, world.now, until=world.now + 10))
+    obey(world)
+    world.send(ev.PauseRequested(None, world.now, by="another", until=world.now + 100))
+    world.advance(99)
+    assert world.state() == "paused"
+    assert world.pool.hold is not None
+    assert world.pool.hold.by == "another"
+    world.advance(1)
+    world.up()
+    assert world.states() == ["Running"] * 2

@@ -7,6 +7,7 @@ import pytest
 
 from chaperone_async.core import events as ev
 from chaperone_async.core.plan import differ, make_plan
+from chaperone_async.core.reloading import trial
 from chaperone_async.core.spec import (
     CrashLoop,
     HealthPolicy,
@@ -40,6 +41,9 @@ ROLLING: list[dict[str, Any]] = [
     {"logs": LogPolicy(mode="file", path="/x")},
     {"health": HealthPolicy(heartbeat=3)},
 ]
+
+
+TRIAL = trial(plan())
 
 
 def named(changes: dict[str, Any]) -> str:
@@ -226,6 +230,46 @@ def test_a_second_change_goes_back_to_what_was_proven_not_to_the_first() -> None
     assert world.pool.surge == 0
 
 
+def die_young(world: World, command: tuple[str, ...], seconds: float, patience: int = 60) -> None:
+    """Workers of this command are ready, and die so long after their start; others obey SIGTERM."""
+    bad: dict[ev.WorkerRef, float] = {}
+    for _ in range(patience):
+        for ref in list(world.asked):
+            if world.pool.spec.command == command:
+                bad[ref] = world.now + seconds
+            world.spawned(ref)
+        world.advance(0.5)
+        for ref in list(world.alive):
+            if "SIGTERM" in world.names(ref):
+                world.dies(ref, 0)
+            elif bad.get(ref, world.now + 1) <= world.now:
+                world.dies(ref, 1)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_command_that_is_ready_and_then_dies_is_taken_back(workers: int) -> None:
+    world = running(plan(workers))
+    world.reload(command=("bad",))
+    die_young(world, ("bad",), 3)
+    assert world.pool.spec == world.spec
+    assert world.pool.undone is not None
+    world.obey()
+    assert world.states() == ["Running"] * workers
+
+
+def test_a_change_counts_as_good_when_all_have_been_ready_for_a_while() -> None:
+    world = running(plan(1))
+    world.reload(command=("new",))
+    world.up()
+    world.dies(world.ref(0), 0)
+    world.up()
+    world.dies(world.ref(1), 0)
+    assert world.pool.change is not None
+    assert world.pool.next_deadline == world.now + TRIAL
+    world.advance(TRIAL)
+    assert world.kinds()[-1] == "pool.reloaded"
+
+
 # What is stopped, paused, broken or scaled by hand
 
 
@@ -341,6 +385,7 @@ def test_a_change_upon_a_change_ends_when_the_first_ones_replacement_has_gone() 
     world.up(old.restart.start_seconds)
 
     world.dies(world.ref(1), code=0)
+    world.advance(TRIAL)
 
     assert world.pool.change is None
     assert world.told[-1].kind == "pool.reloaded"
