@@ -137,6 +137,8 @@ CHANGE = Route(
     method="POST", path="/touch", handler=touch, access="change", summary="", answers={200: "text/plain"}
 )  # fmt: skip
 EVERY_ROUTE = (*TABLE, CHANGE)
+EVERY_DOOR = tuple(replace(route, handler=touch) for route in EVERY_ROUTE)
+"""What lies behind the doors is none of these tests' business, and some of it takes a supervisor that runs."""
 
 
 @pytest.fixture
@@ -166,8 +168,8 @@ async def test_every_route_keeps_the_rule_of_its_class(
 ) -> None:
     face = canned.face(token=TOKEN if configured else None)
     headers = {"Authorization": f"Bearer {TOKEN}"} if shown else {}
-    async with served(face, tmp_path, routes=EVERY_ROUTE, tcp=tcp) as where, session(where, transport) as client:
-        for route in EVERY_ROUTE:
+    async with served(face, tmp_path, routes=EVERY_DOOR, tcp=tcp) as where, session(where, transport) as client:
+        for route in EVERY_DOOR:
             path = route.path.replace("{pool}", "emails").replace("{", "").replace("}", "")
             async with client.request(route.method, path, headers=headers) as answer:
                 expected = allowed(route, transport, configured, shown, tcp)
