@@ -18,6 +18,7 @@ _HINTS = {
     "readonly": "this user must be able to write to it and to its directory, where SQLite keeps its log",
     "full": "make room on the disk",
     "locked": "another program keeps it locked",
+    "Permission denied": "this user must be able to write to it and to what lies beside it",
     "unable to open": "its directory must exist, and this user be able to write there",
     "not a database": "name another file",
     "malformed": "the file is damaged: restore it from a backup",
@@ -110,13 +111,13 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def explained(what: str, path: str) -> Iterator[None]:
-    """SQLite's errors in our words."""
+    """SQLite's errors, and the system's, in our words."""
     try:
         yield
     except sqlite3.IntegrityError:
         raise  # an answer, not a trouble with the file
-    except sqlite3.DatabaseError as error:
-        hint = next((hint for word, hint in _HINTS.items() if word in str(error)), "see SQLite's message")
+    except (sqlite3.DatabaseError, OSError) as error:
+        hint = next((hint for word, hint in _HINTS.items() if word in str(error)), "a disk or a file system has failed")
         raise QueueFileError(f"cannot {what} the queue file {path}: {error}; {hint}") from error
 
 

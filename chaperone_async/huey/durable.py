@@ -140,6 +140,19 @@ class DurableHuey(Huey):
         returned.held = held
         return returned
 
+    def _check_chord(self, member: Any, value: Any) -> None:
+        """As Huey does, but so that it can be done again. A member that runs again is counted once: else the chord
+        would end without another's result. What its callback is made of is kept until the callback is in the queue."""
+        if not isinstance(self.storage, DurableStorage):
+            super()._check_chord(member, value)
+            return
+        whole = f"chord:{member.cid}"
+        parts = [f"{whole}:{number}" for number in range(member.size)]
+        if self.storage.put_part(parts[member.idx], self.serializer.serialize(value), whole) == member.size:
+            member.callback.extend_data(([self.get(part, peek=True) for part in parts],))
+            self.enqueue(member.callback)
+            self.storage.delete_parts(parts, whole)
+
     def _read(self, held: Held) -> Any:
         """One that cannot be read is kept: another release of the application may know it."""
         try:

@@ -54,6 +54,8 @@ def _unlock(path: str, number: int) -> bool:
 def _file(path: str) -> int:
     here = (os.getpid(), path)
     if here not in _files:
-        mode = Path(path).stat().st_mode & 0o666  # whoever may write to the queue
-        _files[here] = os.open(f"{path}-owners", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+        mode = Path(path).stat().st_mode & 0o666
+        file = _files[here] = os.open(f"{path}-owners", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+        if os.fstat(file).st_uid == os.geteuid():
+            os.fchmod(file, mode)  # whatever the umask: for whoever may write to the queue
     return _files[here]

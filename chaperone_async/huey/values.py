@@ -56,14 +56,19 @@ class Values(BaseStorage):
 
     def incr(self, key: str, amount: int = 1) -> int:
         with self.database.write("normal") as db:
-            db.execute(
-                """insert into counter values (?, ?, ?)
-                   on conflict (queue, key) do update set value = value + excluded.value""",
-                (self.name, key, amount),
-            )
-            row = db.execute("select value from counter where queue = ? and key = ?", (self.name, key)).fetchone()
-            count: int = row[0]
-            return count
+            return _count(db, self.name, key, amount)
+
+    def put_part(self, key: str, value: bytes, whole: str) -> int:
+        """One of several values that make a whole; how many of them are there. One that is put again counts once."""
+        with self.database.write("normal") as db:
+            new = db.execute("insert or ignore into value values (?, ?, ?, 0)", (self.name, key, value)).rowcount
+            return _count(db, self.name, whole, new)
+
+    def delete_parts(self, keys: list[str], whole: str) -> None:
+        """All at once: what is interrupted and begun again finds all of them, or none."""
+        with self.database.write("normal") as db:
+            db.executemany("delete from value where queue = ? and key = ?", [(self.name, key) for key in keys])
+            db.execute("delete from counter where queue = ? and key = ?", (self.name, whole))
 
     def delete_counter(self, key: str) -> None:
         with self.database.write("normal") as db:
@@ -88,6 +93,15 @@ class Values(BaseStorage):
 def _value(db: sqlite3.Connection, queue: str, key: str | bytes) -> object:
     row = db.execute("select value from value where queue = ? and key = ?", (queue, _text(key))).fetchone()
     return EmptyData if row is None else row[0]
+
+
+def _count(db: sqlite3.Connection, queue: str, key: str, amount: int) -> int:
+    db.execute(
+        "insert into counter values (?, ?, ?) on conflict (queue, key) do update set value = value + excluded.value",
+        (queue, key, amount),
+    )
+    count: int = db.execute("select value from counter where queue = ? and key = ?", (queue, key)).fetchone()[0]
+    return count
 
 
 def _text(key: str | bytes) -> str:

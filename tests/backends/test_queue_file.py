@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huey.api import SqliteHuey
+from huey.api import SqliteHuey, chord
 
 from chaperone_async.huey import DurableHuey, QueueFileError, backlog, failed, flush_failed, recover, retry
 from chaperone_async.huey.jobs import Failure
@@ -149,6 +149,21 @@ def test_a_due_job_that_was_not_put_in_yet_is_still_due(file: Path) -> None:
     huey.storage.add_to_schedule(huey.serialize_task(task.s()), PAST)
     assert huey.read_schedule() == huey.read_schedule()
     assert backlog(file).delayed == 1
+
+
+def test_a_member_that_runs_again_neither_ends_its_chord_early_nor_ends_it_twice(file: Path) -> None:
+    huey = DurableHuey("jobs", file)
+    double = huey.task(name="double")(lambda n: 2 * n)
+    total = huey.task(name="total")(sum)
+    result = huey.enqueue(chord([double.s(n) for n in range(3)], total))
+    held = huey.storage.reserve()
+    huey.execute(huey.deserialize_task(held.data))  # its worker dies before it is acknowledged
+    huey.storage.release(held, deaths=1)
+    while (task := huey.dequeue()) is not None:
+        huey.execute(task)
+    assert result.get() == 6
+    assert sql(file, "select count(*) from value where key like 'chord%'") == [(0,)]
+    assert sql(file, "select count(*) from counter") == [(0,)]
 
 
 def test_a_job_whose_result_cannot_be_kept_has_failed(file: Path) -> None:
