@@ -310,3 +310,9 @@ def test_no_kind_is_written_in_the_code_that_is_not_in_the_table() -> None:
 def test_every_kind_has_a_meaning_that_ends_like_a_sentence() -> None:
     for kind, told in SENTENCES.items():
         assert re.fullmatch(r"[A-Z].*\.", told.meaning), kind
+
+
+def test_the_table_in_the_documentation_is_this_table() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    table = text.partition("| event | level | |\n")[2].partition("\n\n")[0].splitlines()[1:]
+    assert table == [f"| `{kind}` | {about.level} | {about.meaning} |" for kind, about in SENTENCES.items()]
