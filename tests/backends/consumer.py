@@ -114,8 +114,14 @@ class Consumer:
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         """By SIGINT it finishes what it has; its exit code."""
+        until(self._listens, "it listens to signals, which it does last")
         self.process.send_signal(number)
         return self.process.wait()
+
+    def _listens(self) -> bool:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+        return bool(int(caught, 16) >> (signal.SIGHUP - 1) & 1)  # the last of those that it takes
 
 
 def _load(path: Path) -> ModuleType:

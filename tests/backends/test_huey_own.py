@@ -2,6 +2,7 @@
 
 import unittest
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,8 @@ def _tests() -> Iterator[unittest.TestCase]:
 
 def test_huey_passes_its_own_tests_on_the_embedded_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tests = list(_tests())
-    files = (tmp_path / f"{number}.db" for number in range(len(tests)))
-    monkeypatch.setattr(base.BaseTestCase, "get_huey", lambda case: DurableHuey("own", next(files), utc=False))
+    names, file = (f"own-{number}" for number in count()), tmp_path / "jobs.db"
+    monkeypatch.setattr(base.BaseTestCase, "get_huey", lambda case: DurableHuey(next(names), file, utc=False))
     result = unittest.TestResult()
     unittest.TestSuite(tests).run(result)
     assert [f"{case}: {error}" for case, error in result.errors + result.failures] == []
