@@ -9,6 +9,7 @@ from typing import Any
 from huey import signals
 from huey.api import Huey, Task
 
+from chaperone_async.huey.database import QueueFileError
 from chaperone_async.huey.jobs import Failure, Held
 from chaperone_async.huey.storage import DurableStorage, Returned
 from chaperone_async.huey.values import lease_at_work
@@ -67,6 +68,7 @@ class DurableHuey(Huey):
             timeout=timeout,
         )
         self.max_deaths = max_deaths
+        self._unsettled: list[Held] = []  # have ended, which could not be written yet
         self.signal(signals.SIGNAL_ERROR, signals.SIGNAL_TIMEOUT)(self._note_failure)
         self.signal(signals.SIGNAL_INTERRUPTED)(self._release)
         self.on_startup("recover")(self.recover)
@@ -84,6 +86,8 @@ class DurableHuey(Huey):
     def dequeue(self) -> Any:
         if not isinstance(self.storage, DurableStorage):  # immediate: nothing stays in memory
             return super().dequeue()
+        while self._unsettled:  # no new jobs before
+            self._settle(self._unsettled.pop())
         held = self.storage.reserve()
         if held is None:
             return None
@@ -105,17 +109,15 @@ class DurableHuey(Huey):
         try:
             value = super().execute(task, timestamp)
         except Exception as error:  # not the task's own: what should follow it could not be done
-            self.storage.bury(held, _failure(task, error))
+            held.failure = _failure(task, error)
+            self._settle(held)
             raise
         except BaseException:  # SystemExit and the like: it takes its worker down, though not the process
             self.storage.release(held, deaths=1)
             raise
         finally:
             lease_at_work.reset(at_work)
-        if held.failure is None:
-            self.storage.acknowledge(held)
-        else:
-            self.storage.bury(held, held.failure)
+        self._settle(held)
         return value
 
     def read_schedule(self, timestamp: dt.datetime | None = None) -> list[Any]:
@@ -152,6 +154,17 @@ class DurableHuey(Huey):
             member.callback.extend_data(([self.get(part, peek=True) for part in parts],))
             self.enqueue(member.callback)
             self.storage.delete_parts(parts, whole)
+
+    def _settle(self, held: Held) -> None:
+        """When the file cannot be written it is tried again: else the job would stay reserved while this process lives."""
+        try:
+            if held.failure is None:
+                self.storage.acknowledge(held)
+            else:
+                self.storage.bury(held, held.failure)
+        except QueueFileError:
+            self._unsettled.append(held)
+            raise
 
     def _read(self, held: Held) -> Any:
         """One that cannot be read is kept: another release of the application may know it."""

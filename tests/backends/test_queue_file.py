@@ -279,6 +279,25 @@ def test_a_file_that_cannot_be_written_is_told_and_holds_what_it_held(
     assert storage.enqueued_items() == [b"held"]
 
 
+def test_an_end_that_could_not_be_written_is_written_before_another_job_is_taken(file: Path) -> None:
+    huey = DurableHuey("jobs", file)
+    task = huey.task(name="task")(lambda: None)
+    task()
+    task()
+    first = huey.dequeue()
+    with huey.storage.database.read() as db:
+        db.execute("pragma query_only = on")
+    with pytest.raises(QueueFileError):
+        huey.execute(first)
+    with pytest.raises(QueueFileError):
+        huey.dequeue()
+    assert (backlog(file).reserved, backlog(file).ready) == (1, 1)
+    with huey.storage.database.read() as db:
+        db.execute("pragma query_only = off")
+    assert huey.dequeue() != first
+    assert (backlog(file).reserved, backlog(file).ready) == (1, 0)
+
+
 def test_a_file_that_is_locked_is_told_in_time(storage: DurableStorage, file: Path) -> None:
     with closing(sqlite3.connect(file)) as other:
         other.execute("begin immediate")
