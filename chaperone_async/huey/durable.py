@@ -156,7 +156,7 @@ class DurableHuey(Huey):
             self.storage.delete_parts(parts, whole)
 
     def _settle(self, held: Held) -> None:
-        """When the file cannot be written it is tried again: else the job would stay reserved while this process lives."""
+        """Tried again when the file cannot be written: else the job would stay reserved while this process lives."""
         try:
             if held.failure is None:
                 self.storage.acknowledge(held)
