@@ -290,7 +290,7 @@ async def test_whoever_follows_no_more_hears_no_more(outputs: Outputs) -> None:
 
 
 async def test_what_was_written_before_and_what_is_written_after_make_a_whole(outputs: Outputs) -> None:
-    worker = start(outputs, "seq 1 1000; read line; seq 1001 2000")
+    worker = start(outputs, "seq 1 2000", spec=replace(SPEC, logs=LogPolicy(keep=2000)))
     while not outputs.tail(REF, 1):
         await asyncio.sleep(0)
     before = outputs.tail(REF, 5000)
