@@ -64,7 +64,7 @@ async def test_what_an_unprivileged_supervisor_may_not_do(tmp_path: Path) -> Non
         assert "not permitted to switch" in await error_of(("true",), Launch(user="daemon"))
         assert "not accessible" in await error_of(("true",), Launch(directory=str(tmp_path)))
         assert "not reachable" in await error_of((f"{tmp_path}/program",))
-        assert "cannot set nice -5: not permitted" in await error_of(("sleep", "1000"), Launch(nice=-5))
+        assert "cannot set nice -20: not permitted" in await error_of(("sleep", "1000"), Launch(nice=-20))
     finally:
         os.seteuid(0)
 
