@@ -9,7 +9,7 @@ from chaperone_async.core.events import Target, WorkerRef
 from chaperone_async.core.pool import Pool
 from chaperone_async.core.slots import Lane
 from chaperone_async.core.spec import PoolSpec
-from chaperone_async.core.states import Frozen, Hold, Slot
+from chaperone_async.core.states import Finished, Frozen, Hold, Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Underway:
 
 
 Standing = Reached | Missed | Underway
+_SHUTTING = Missed("the supervisor shuts down")
 Goal = Callable[[Pool], Standing]
 
 
@@ -102,6 +103,8 @@ def scaled(workers: int) -> Goal:
     def look(pool: Pool) -> Standing:
         if pool.desired != workers:
             return Missed(f"it was scaled to {pool.desired} meanwhile")
+        if pool.shutting:
+            return _SHUTTING
         if pool.hold is not None:
             return Reached(f"{_held(pool.hold)}: its workers come when it runs again")
         return _never_ready(pool) or _settled(pool)
@@ -117,6 +120,8 @@ def reloaded(spec: PoolSpec, since: float) -> Goal:
             undone = pool.undone is not None and pool.undone.at >= since
             taken_back = f"taken back: {pool.undone.why}" if undone and pool.undone is not None else ""
             return Missed(taken_back or "it was changed again meanwhile")
+        if pool.shutting:
+            return _SHUTTING
         if pool.hold is not None and (pool.hold.why == "pause" or pool.change is None):
             return Reached(f"{_held(pool.hold)}: it has effect when the pool runs again")
         if pool.change is not None:
@@ -155,6 +160,8 @@ def _settled(pool: Pool) -> Standing:
     frozen = pool.slots.count(Lane.FROZEN)
     if pool.surge == 0 and pool.ready_count + frozen == pool.live == max(0, pool.wanted):
         return Reached(f"{frozen} paused: {'it goes' if frozen == 1 else 'they go'} on when resumed" if frozen else "")
+    if (looping := _looping(pool)) is not None:
+        return looping
     leaving = pool.live - pool.ready_count
     return Underway(f"{pool.ready_count} of {pool.wanted} ready" + (f", {leaving} more live" if leaving > 0 else ""))
 
@@ -165,6 +172,8 @@ def _one_ready(pool: Pool, target: Target) -> Standing:
             return Missed(_held(slot.hold))
         if slot.ready:
             return Reached()
+        if isinstance(slot.state, Finished):
+            return Reached("it has finished")
         if slot.history.looping:
             return Missed(f"it is in a crash loop: {slot.last_error}")
         return Underway(f"slot {slot.index} is not ready yet" + (f": {slot.last_error}" if slot.last_error else ""))
@@ -184,9 +193,21 @@ def _never_ready(pool: Pool) -> Missed | None:
 
 def _stuck(pool: Pool) -> Missed | None:
     """A replacement that does not get up keeps the old ones in place."""
-    for index in range(pool.desired, len(pool.slots)):
-        if pool.slots[index].history.looping:
+    for index in (*pool.rolling, *range(pool.desired, len(pool.slots))):
+        if pool.slots[index].history.looping and not pool.slots[index].ready:
             return Missed(f"the replacement is in a crash loop: {pool.slots[index].last_error}; the old workers stay")
+    return None
+
+
+def _looping(pool: Pool) -> Missed | None:
+    """A slot that is wanted, and that crashes again and again, while others do well."""
+    for lane in (Lane.FATAL, Lane.BACKOFF):
+        index = pool.slots.first(lane)
+        while index is not None and index < pool.desired:
+            slot = pool.slots[index]
+            if slot.history.looping:
+                return Missed(f"slot {index} is in a crash loop: {slot.last_error}")
+            index = pool.slots.first(lane, index + 1)
     return None
 
 

@@ -99,8 +99,11 @@ class Pool:
     @property
     def given_up(self) -> int:
         """Fatal slots, not counting a surge that never got ready: it takes nothing away from the others."""
+        fatal = self.slots.count(Lane.FATAL)
+        if not fatal:
+            return 0
         extra = (self.slots[index] for index in range(self.desired, len(self.slots)))
-        return self.slots.count(Lane.FATAL) - sum(isinstance(slot.state, Fatal) for slot in extra)
+        return fatal - sum(isinstance(slot.state, Fatal) for slot in extra)
 
     @property
     def least_ready(self) -> int:

@@ -35,7 +35,7 @@ def tend_rolling(turn: Turn) -> None:
 
 def _free_surge(turn: Turn) -> None:
     """What stands in for others is not stopped or paused on its own: they would wait for it."""
-    for index in range(turn.pool.desired, len(turn.pool.slots)):
+    for index in range(turn.pool.desired, min(turn.pool.target, len(turn.pool.slots))):
         if turn.pool.slots[index].hold is not None:
             turn.apply(index, Release(fresh=False, at=turn.at))
 

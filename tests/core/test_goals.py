@@ -92,6 +92,44 @@ def test_a_roll_is_missed_when_the_replacement_does_not_get_up() -> None:
     assert "the replacement is in a crash loop: exit code 1" in why(goal(world.pool))
 
 
+def test_a_start_is_missed_when_one_slot_crash_loops_beside_others_that_do_well() -> None:
+    world = running(plan(2, restart=RestartPolicy(crash_loop=CrashLoop(count=2))))
+    goal = started(None)
+    for _ in range(2):
+        world.up()
+        world.crash(1)
+    assert why(goal(world.pool)) == "slot 1 is in a crash loop: exit code 1"
+    assert goal(world.pool) == scaled(2)(world.pool)
+
+
+def test_a_roll_is_missed_when_a_later_replacement_crash_loops() -> None:
+    world = running(plan(2, restart=RestartPolicy(crash_loop=CrashLoop(count=2))))
+    goal = replaced(generations(world.pool))
+    world.request(ev.RollRequested)
+    world.up()
+    world.dies(world.ref(0), 0)
+    for _ in range(2):
+        world.crash(0)
+        world.advance(world.delay(0))
+    assert "the replacement is in a crash loop: exit code 1" in why(goal(world.pool))
+
+
+def test_a_worker_that_was_started_and_has_finished_is_no_longer_waited_for() -> None:
+    world = running(plan(1, restart=RestartPolicy(mode="on-failure")))
+    world.dies(world.ref(0), 0)
+    assert started(0)(world.pool) == Reached("it has finished")
+
+
+def test_what_a_shutdown_has_cut_off_is_missed() -> None:
+    world = running(plan(2))
+    since = world.now
+    world.reload(command=("new",))
+    assert isinstance(reloaded(world.pool.spec, since)(world.pool), Underway)
+    world.send(ev.ShutdownRequested(world.now + 30, world.now))
+    assert why(reloaded(world.pool.spec, since)(world.pool)) == "the supervisor shuts down"
+    assert why(scaled(2)(world.pool)) == "the supervisor shuts down"
+
+
 def test_a_restart_of_one_worker_waits_for_its_successor() -> None:
     world = running(plan(2))
     goal = replaced(generations(world.pool, world.ref(0)), world.ref(0).slot)
