@@ -34,12 +34,12 @@ class TermsBook:
         return next(terms for first, terms in reversed(self._pages) if first <= ref.generation)
 
     def change(self, before: Pool, after: Pool) -> None:
-        """The pool has got another specification: for the workers it starts from now on, or for those it has."""
+        """The pool has got another specification: for the workers it starts from now on, and for those that were
+        started as it starts them."""
         terms = Terms(after.spec, self._make_probers(after.spec))
+        self._pages = [(first, old if rolls(old.spec, after.spec) else terms) for first, old in self._pages]
         if rolls(before.spec, after.spec):
             self._pages.append((before.next_generation, terms))
-        else:
-            self._pages[-1] = (self._pages[-1][0], terms)
         lives = [slot.life.ref.generation for slot in after.slots if slot.life is not None]
         oldest = min(lives, default=before.next_generation)
         while len(self._pages) > 1 and self._pages[1][0] <= oldest:

@@ -62,6 +62,26 @@ async def test_a_check_that_alone_has_changed_is_made_of_the_workers_there_are()
         assert world.times("spawn") == [0]
 
 
+async def test_a_check_changed_while_a_change_goes_through_stays_when_that_is_taken_back() -> None:
+    world = FakeWorld(lambda ref: Script(ends_after=0.1) if ref.generation > 1 else Script())
+    probers, old = Probers(), plan(health=HealthPolicy(http="http://old/"))
+    async with supervising(world) as supervisor:
+        supervisor.add(old, Hooks(), probers)
+        await anyio.sleep(5.5)
+        bad = replace(old, command=("bad",))
+        supervisor.reload(bad, "a test")
+        await anyio.sleep(0.5)
+        supervisor.reload(replace(bad, health=HealthPolicy(http="http://new/")), "a test")
+        await anyio.sleep(60)
+        pool = supervisor.runner("p").pool
+        assert (pool.spec.command, pool.ready_count, pool.undone is not None) == (old.command, 1, True)
+        asked = anyio.current_time()
+        await anyio.sleep(5)
+        assert [url for url, prober in probers.made.items() if any(at > asked for at, _ in prober.asked)] == [
+            "http://new/"
+        ]
+
+
 async def test_a_check_that_is_made_no_more_fails_no_more() -> None:
     world = FakeWorld()
     prober = FakeProber(FAIL)
