@@ -245,13 +245,14 @@ def _reload(
 
 async def _serve_http(face: Face, composed: Composed, listeners: Sequence[Listener]) -> None:
     """The sockets listen already. Importing the server takes longer than starting a hundred workers: they go first."""
+    supervisor = composed.supervisor
     with anyio.move_on_after(FIRST_SPAWNS):
-        for name in composed.supervisor.names:
-            await composed.supervisor.runner(name).until(_has_spawned)
-    await to_thread.run_sync(import_module, "chaperone_async.service.http.server")
-    from chaperone_async.service.http.server import serve as serve_http
-
+        for runner in [supervisor.runner(name) for name in supervisor.names]:  # a reload may remove one meanwhile
+            await runner.until(_has_spawned)
     try:
+        await to_thread.run_sync(import_module, "chaperone_async.service.http.server")
+        from chaperone_async.service.http.server import serve as serve_http
+
         await serve_http(face, listeners)
     except Exception:  # noqa: BLE001  whatever it is: a server that failed must not take the workers with it
         composed.tell("supervisor.broken", f"the HTTP server failed: {traceback.format_exc()}")
@@ -270,4 +271,5 @@ def _perhaps_exit(entry: Entry, supervisor: Supervisor, desk: SignalDesk, ending
     spec = supervisor.runner(entry.pool).pool.spec
     if spec.essential and spec.on_fatal == "exit" and ending.code == DONE:
         ending.code = NO
-        desk.shut_down(f"pool {spec.name} is fatal")
+        if supervisor.deadline is None:  # asked for again, a shutdown would hurry
+            desk.shut_down(f"pool {spec.name} is fatal")
