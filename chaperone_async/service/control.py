@@ -46,6 +46,7 @@ class Control:
     def __init__(self, supervisor: Supervisor, operations: Operations) -> None:
         self.supervisor = supervisor
         self.operations = operations
+        self._one_count_at_a_time = anyio.Lock()
 
     async def act(self, action: Action, pool: str, by: str, worker: str | None = None, how: How = PLAIN) -> Operation:
         """On a pool, on `all`, or on one worker, by its id or its slot's number. Raises UnknownWorker."""
@@ -59,12 +60,13 @@ class Control:
 
     async def scale(self, pool: str, workers: int, by: str, *, relative: bool = False) -> Operation:
         """To so many, or by so many. Raises UnacceptableError."""
-        runner = self.runner(pool)
-        wanted = runner.pool.desired + workers if relative else workers
-        most = runner.pool.spec.max_workers or MOST_WORKERS
-        if not 0 <= wanted <= most:
-            raise UnacceptableError(f"cannot scale {pool!r} to {wanted} workers; write a number from 0 to {most}")
-        await runner.ask(ev.ScaleRequested(wanted, anyio.current_time(), by))
+        async with self._one_count_at_a_time:  # two that ask for one more each get two more
+            runner = self.runner(pool)
+            wanted = runner.pool.desired + workers if relative else workers
+            most = runner.pool.spec.max_workers or MOST_WORKERS
+            if not 0 <= wanted <= most:
+                raise UnacceptableError(f"cannot scale {pool!r} to {wanted} workers; write a number from 0 to {most}")
+            await runner.ask(ev.ScaleRequested(wanted, anyio.current_time(), by))
         return self.operations.begin("scale", pool, by, {pool: follow_goal(runner, goals.scaled(wanted))})
 
     async def signal(self, pool: str, signal: str, by: str, worker: str | None = None) -> Operation:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from chaperone_async.core.events import WorkerRef
@@ -142,6 +143,14 @@ async def test_scaling_takes_a_number_or_a_difference(tmp_path: Path) -> None:
             answer = await stage.ask("PATCH", "/pools/emails?wait=30", {"workers": wanted})
             assert (answer.status, answer.document["state"]) == (200, "done")
             assert len(await stage.workers("emails")) == count
+
+
+async def test_of_several_that_ask_for_one_more_at_the_same_time_each_gets_one(tmp_path: Path) -> None:
+    async with acting(FakeWorld(), tmp_path, pool()) as stage:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(10):
+                tasks.start_soon(stage.ask, "PATCH", "/pools/emails", {"workers": "+1"})
+        assert stage.supervisor.runner("emails").pool.desired == 11
 
 
 async def test_operations_are_listed_the_newest_first(tmp_path: Path) -> None:
