@@ -83,16 +83,18 @@ class Control:
             followed[runner.pool.name] = reached(f"{signal} was sent to {count}")
         return self.operations.begin("signal", _named(pool, worker), by, followed)
 
-    async def drain(self, pool: str, by: str) -> Operation:
-        """Stop, and say whether everybody could finish: a worker that had to be killed makes it fail."""
+    async def drain(self, pool: str, by: str, worker: str | None = None) -> Operation:
+        """Stop, and say whether everybody could finish: a worker that had to be killed makes it fail. Raises
+        UnknownWorker."""
         followed: dict[str, Follow] = {}
         with ExitStack() as listening:  # no longer, where who asks goes away before it has begun
-            for runner in self.runners(pool):
-                killed = _Killed(self.supervisor, runner.pool.name)
+            for runner in self._concerned(pool, worker):
+                target = None if worker is None else find_target(runner.pool, worker)
+                killed = _Killed(self.supervisor, runner.pool.name, target)
                 listening.callback(killed.end)
-                await runner.ask(ev.StopRequested(None, anyio.current_time(), by))
-                followed[runner.pool.name] = killed.follow(follow_goal(runner, goals.stopped(None)))
-            operation = self.operations.begin("drain", pool, by, followed)
+                await runner.ask(ev.StopRequested(target, anyio.current_time(), by))
+                followed[runner.pool.name] = killed.follow(follow_goal(runner, goals.stopped(target)))
+            operation = self.operations.begin("drain", _named(pool, worker), by, followed)
             listening.pop_all()
         return operation
 
@@ -121,16 +123,20 @@ class Control:
 
 
 class _Killed:
-    """Listens, from now on, for workers of a pool that have to be killed."""
+    """Listens, from now on, for workers of a pool, or for the one, that have to be killed."""
 
-    def __init__(self, supervisor: Supervisor, pool: str) -> None:
+    def __init__(self, supervisor: Supervisor, pool: str, target: Target) -> None:
         self._pool = pool
+        self._target = target
         self._ids: list[str] = []
         self.end = supervisor.journal.listen(self._hear)
 
     def _hear(self, entry: Entry) -> None:
-        if entry.pool == self._pool and entry.news.kind == "worker.killed" and entry.news.worker_id is not None:
-            self._ids.append(entry.news.worker_id)
+        news = entry.news
+        if entry.pool != self._pool or news.kind != "worker.killed" or news.ref is None or news.worker_id is None:
+            return
+        if self._target is None or self._target in {news.ref, news.ref.slot}:
+            self._ids.append(news.worker_id)
 
     def follow(self, stop: Follow) -> Follow:
         async def follow(report: Report) -> Standing:

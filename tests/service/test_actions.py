@@ -122,6 +122,17 @@ async def test_a_drain_is_done_where_everybody_finished_and_failed_where_one_was
         assert [part["state"] for part in every.document["pools"]] == ["done", "failed"]
 
 
+async def test_a_drain_of_one_worker_is_about_that_one_alone(tmp_path: Path) -> None:
+    world = FakeWorld(lambda ref: Script(obeys_term_after=NEVER if ref.slot == 1 else 0))
+    async with acting(world, tmp_path, pool(workers=3, stop=StopPolicy(timeout=0.05))) as stage:
+        ends = [await stage.post(f"/pools/emails/workers/{slot}/drain?wait=30") for slot in (0, 1)]
+        assert [(end.document["target"], end.document["state"]) for end in ends] == [
+            ("emails:0", "done"),
+            ("emails:1", "failed"),
+        ]
+        assert [worker["status"] for worker in await stage.workers("emails")] == ["stopped", "stopped", "running"]
+
+
 async def test_a_signal_reaches_a_worker_a_pool_or_all(tmp_path: Path) -> None:
     world = FakeWorld()
     async with acting(world, tmp_path, pool(workers=2), pool("sms")) as stage:

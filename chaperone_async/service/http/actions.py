@@ -101,8 +101,8 @@ async def scale(request: web.Request) -> web.Response:
 
 
 async def drain(request: web.Request) -> web.Response:
-    wait = read_query(request, WaitQuery).wait
-    operation = await request.app[FACE].control.drain(request.match_info.get("pool", ALL), caller(request))
+    wait, path = read_query(request, WaitQuery).wait, request.match_info
+    operation = await request.app[FACE].control.drain(path.get("pool", ALL), caller(request), path.get("id"))
     return await answer_operation(request, operation, wait)
 
 
@@ -151,6 +151,11 @@ ROUTES = (
     Route(
         method="POST", path=f"{POOL}/drain", handler=drain, access="change",
         summary="Stop, and fail where a worker had to be killed: a pool, or all", query=WaitQuery,
+        answers=_OUTCOME, problems=(409,),
+    ),
+    Route(
+        method="POST", path=f"{WORKER}/drain", handler=drain, access="change",
+        summary="Stop, and fail where it had to be killed: one worker", query=WaitQuery,
         answers=_OUTCOME, problems=(409,),
     ),
     Route(
