@@ -15,7 +15,8 @@ from chaperone_async.service.http.auth import caller
 from chaperone_async.service.http.inputs import read_query
 from chaperone_async.service.http.outcome import WaitQuery, answer_operation
 from chaperone_async.service.http.route import Route
-from chaperone_async.service.reload import ReloadPlan, SettingChange, summary
+from chaperone_async.service.reload import ReloadPlan, summary
+from chaperone_async.service.settings import SettingChange
 from chaperone_async.system.config.effective import flat, pool_values
 from chaperone_async.system.config.secrets import MASKED, is_secret_key, mask
 
@@ -65,7 +66,7 @@ def _difference(
     pool: str, difference: Difference, old: Values, new: Values, hidden: frozenset[str]
 ) -> wire.PoolDifference:
     """With the values as one would write them; what is no key of the file has none but its own."""
-    keys = tuple(difference.key.split("."))
+    keys = tuple(difference.key.split(".", 1 if difference.key.startswith("env.") else -1))  # a variable may have dots
     written = keys in old or keys in new
     before, after = (old.get(keys), new.get(keys)) if written else (difference.old, difference.new)
     secret = is_secret_key(("pools", pool, *keys))
