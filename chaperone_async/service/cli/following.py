@@ -11,6 +11,8 @@ from chaperone_async.service.cli.outcome import RefusedError, UnreachableError
 
 DELAYS = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds before each new try. After the last one it is gone."""
+LASTING = 10.0
+"""Seconds after which a connection has been a good one, even where nothing has happened: proxies cut off quiet ones."""
 
 
 class Message(NamedTuple):
@@ -26,7 +28,7 @@ def follow(client: Client, path: str) -> Iterator[Message]:
     reader = _Reader()
     tries = 0
     while True:
-        why = "it was closed"
+        why, begun_at = "it was closed", time.monotonic()
         try:
             for message in reader.read(client.stream(path, reader.last_id)):
                 tries = 0
@@ -43,6 +45,8 @@ def follow(client: Client, path: str) -> Iterator[Message]:
             if not reader.began:
                 raise
             why = str(error)
+        if reader.heard and time.monotonic() - begun_at > LASTING:
+            tries = 0
         if tries == len(DELAYS):
             raise UnreachableError(f"the supervisor is gone: {why}")
         if not tries:
@@ -56,16 +60,16 @@ def _say(what: str) -> None:
 
 
 class _Reader:
-    """Reads server-sent events, of one connection after the other."""
+    """Reads server-sent events, of one connection after the other. `heard`: the latest has said something."""
 
     def __init__(self) -> None:
-        self.began = False
+        self.began = self.heard = False
         self.last_id = ""
 
     def read(self, lines: Iterable[str]) -> Iterator[Message]:
-        kind, data = "message", ""
+        kind, data, self.heard = "message", "", False
         for line in lines:
-            self.began = True
+            self.began = self.heard = True
             name, _, value = line.partition(": ")
             if name == "id":
                 self.last_id = value
