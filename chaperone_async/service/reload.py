@@ -3,7 +3,7 @@
 A file that cannot be used changes nothing. Nothing is started before all of the new configuration has been checked.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import anyio
@@ -19,10 +19,10 @@ from chaperone_async.core.spec import PoolSpec
 from chaperone_async.errors import ConfigError, ConflictError, DuplicatePool, UnknownPool
 from chaperone_async.service.compose import Composed
 from chaperone_async.service.operations import Follow, Operation, Operations, Report, follow_goal, missed
+from chaperone_async.service.settings import Ready, SettingChange, setting_changes
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.system.config.lint import lint
 from chaperone_async.system.config.load import Config
-from chaperone_async.system.config.units import Duration
 
 ALL = "all"
 Load = Callable[[], Config]
@@ -42,36 +42,11 @@ class Origin:
 
 
 class BusyError(ConflictError):
-    """Pools that the reload would touch are still being changed by an earlier one."""
+    """Something still goes on with pools that the reload would touch; it ends by itself."""
 
-    def __init__(self, pools: Sequence[str]) -> None:
-        names = ", ".join(pools)
-        super().__init__(f"cannot reload: {names} still being changed by an earlier reload; wait for its end, or force")
+    def __init__(self, pools: Iterable[str], what: str) -> None:
         self.pools = tuple(pools)
-
-
-@dataclass(frozen=True, slots=True)
-class SettingChange:
-    """A setting of the supervisor itself, as it is written. `secret`: its values are not for anybody to see. `live`: it
-    has effect at once; else when the supervisor is started the next time."""
-
-    key: str
-    old: object
-    new: object
-    live: bool
-    secret: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Readied:
-    """The supervisor's own settings, checked. `adopt` puts them in force. `renewed`: what has changed besides what the
-    configuration says."""
-
-    adopt: Callable[[], None]
-    renewed: tuple[SettingChange, ...] = ()
-
-
-Ready = Callable[[Config], Readied]
+        super().__init__(f"cannot reload: {', '.join(self.pools)} still being {what}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +67,6 @@ class ReloadPlan:
 
 
 class Reloader:
-    """`ready` checks the settings that have effect at once; it raises ConfigError."""
-
     def __init__(
         self, composed: Composed, operations: Operations, tasks: TaskGroup, origin: Origin, ready: Ready
     ) -> None:
@@ -133,12 +106,13 @@ class Reloader:
         for spec in config.pools:
             if spec.name not in plan.unchanged:
                 self._composed.check(spec)
-        settings = (*_settings(self._config, config), *readied.renewed)
+        settings = (*setting_changes(self._config, config), *readied.renewed)
         hidden = self._config.hidden | config.hidden
         return ReloadPlan(config, plan, settings, tuple(lint(config)), old, hidden, readied.adopt)
 
     async def reload(self, by: str, *, force: bool = False) -> tuple[ReloadPlan, Operation]:
-        """Raises ConfigError and changes nothing; BusyError where a pool is still being changed, unless by force."""
+        """Raises ConfigError and changes nothing; BusyError where a pool is still being removed, or, unless by force,
+        changed."""
         async with self._one_at_a_time:
             seen = await to_thread.run_sync(self._origin.fingerprint)  # first, so that nothing is missed
             try:
@@ -180,11 +154,10 @@ class Reloader:
         rolling = [pool.name for pool in plan.pools.pools if pool.kind == "change" and pool.rolling]
         busy = [name for name in rolling if _is_under_way(supervisor.runner(name).pool)]
         if busy and not force:
-            raise BusyError(busy)
+            raise BusyError(busy, "changed by an earlier reload; wait for its end, or force")
         again = [pool.name for pool in plan.pools.pools if pool.kind == "add" and pool.name in supervisor.leaving]
         if again:
-            names = ", ".join(again)
-            raise ConflictError(f"cannot reload: {names} still being removed; reload again when that is over")
+            raise BusyError(again, "removed; reload again when that is over")
 
     async def _apply(self, name: str, plan: ReloadPlan, by: str) -> Follow:
         """What others have done to this pool since the plan was made makes its part fail, and no other."""
@@ -215,10 +188,12 @@ class Reloader:
 
         return follow
 
-    async def _until_through(self, pools: Sequence[str]) -> None:
+    async def _until_through(self, pools: Iterable[str]) -> None:
         supervisor = self._composed.supervisor
         for name in pools:
-            if name in supervisor.names:
+            if name in supervisor.leaving:
+                await supervisor.runner(name).until(lambda _: False)  # until it has ended
+            elif name in supervisor.names:
                 await supervisor.runner(name).until(lambda pool: not _is_under_way(pool))
 
     async def _tell_outcome(self, identifier: str) -> None:
@@ -236,34 +211,6 @@ class Reloader:
 def _is_under_way(pool: Pool) -> bool:
     """A change is going through the pool, and does not just wait for it to be resumed."""
     return pool.change is not None and isinstance(goals.reloaded(pool.spec, pool.change.since)(pool), Underway)
-
-
-_LIVE_SETTINGS: tuple[tuple[str, Callable[[Config], object], bool], ...] = (
-    ("shutdown.grace", lambda config: Duration.write(config.grace), False),
-    ("logs.level", lambda config: config.log_level, False),
-    ("watch", lambda config: config.watch, False),
-    ("http.token", lambda config: config.token, True),
-    ("http.users", lambda config: config.users, True),
-)
-_LATER_SETTINGS: tuple[tuple[str, Callable[[Config], object]], ...] = (
-    ("name", lambda config: config.name),
-    ("http.listen", lambda config: list(config.listen)),
-    ("http.socket_mode", lambda config: f"{config.socket_mode:04o}"),
-    ("http.tls", lambda config: None if config.tls is None else {"cert": config.tls.cert, "key": config.tls.key}),
-    ("logs.format", lambda config: config.log_format),
-)
-
-
-def _settings(old: Config, new: Config) -> list[SettingChange]:
-    changes = [
-        SettingChange(key, get(old), get(new), live=True, secret=secret)
-        for key, get, secret in _LIVE_SETTINGS
-        if get(old) != get(new)
-    ]
-    changes += [
-        SettingChange(key, get(old), get(new), live=False) for key, get in _LATER_SETTINGS if get(old) != get(new)
-    ]
-    return changes
 
 
 def summary(plan: ReloadPlan) -> str:

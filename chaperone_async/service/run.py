@@ -27,8 +27,9 @@ from chaperone_async.service.http.face import Face
 from chaperone_async.service.http.listen import Listener, bind
 from chaperone_async.service.logs import LogFormat
 from chaperone_async.service.operations import Operations
-from chaperone_async.service.reload import Origin, Readied, Reloader, SettingChange
+from chaperone_async.service.reload import Origin, Reloader
 from chaperone_async.service.runtime_pools import RuntimePools
+from chaperone_async.service.settings import Readied, SettingChange
 from chaperone_async.service.signals import HEARD, SignalDesk
 from chaperone_async.service.views import Views
 from chaperone_async.service.watch import Watch

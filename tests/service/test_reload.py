@@ -6,7 +6,8 @@ from pathlib import Path
 from chaperone_async.core.plan import make_plan
 from chaperone_async.core.spec import Launch, StopPolicy
 from chaperone_async.service.http.reload import plan_document
-from chaperone_async.service.reload import ReloadPlan, SettingChange
+from chaperone_async.service.reload import ReloadPlan
+from chaperone_async.service.settings import SettingChange
 from chaperone_async.system.config.load import load
 from tests.service.canned import Canned, served, spec, up
 

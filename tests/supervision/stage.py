@@ -19,7 +19,8 @@ from chaperone_async.core.states import Running
 from chaperone_async.service.compose import Composed
 from chaperone_async.service.control import Control
 from chaperone_async.service.operations import Operation, Operations
-from chaperone_async.service.reload import Origin, Readied, Reloader
+from chaperone_async.service.reload import Origin, Reloader
+from chaperone_async.service.settings import Readied
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.runner import PoolRunner
 from chaperone_async.supervision.supervisor import Supervisor

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import anyio
+import anyio.lowlevel
 
 from chaperone_async.core.events import ReloadRequested, WorkerRef
 from chaperone_async.core.spec import Callbacks, HealthPolicy, PoolSpec, StopPolicy
@@ -11,6 +12,7 @@ from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.runner import PoolRunner
 from chaperone_async.system.ports import ExitStatus, Prober, Telemetry, Verdict
 from tests.supervision.fakes import FakeProber, FakeWorld, Script, crashes_after, plan, pool_of, supervising
+from tests.supervision.stage import playing
 
 PASS, FAIL = Verdict(passed=True), Verdict(passed=False, detail="503")
 
@@ -175,3 +177,21 @@ async def test_checks_that_can_no_longer_be_made_are_told_of_and_the_pool_goes_o
         await anyio.sleep(2)
         assert supervisor.runner("p").broken_checks == {"health": "cannot check http://new/"}
         assert world.times("spawn") == [0]
+
+
+async def test_a_signal_waits_for_the_end_of_a_pool_that_is_to_come_again() -> None:
+    both = {"p": plan(), "q": replace(plan(), name="q")}
+    async with playing(("slow to stop",), both) as play:
+        await anyio.sleep(5)
+        again = play.file.pop("q")
+        await play.reload(force=False)
+        play.file["q"] = again
+        play.tasks.start_soon(play.reloader.reload_in_turn, "SIGHUP")
+        while all("waiting until q" not in entry.news.detail for entry in play.world.journal.entries()):
+            await anyio.lowlevel.checkpoint()  # files are read in a thread, of which the virtual clock knows nothing
+        assert play.supervisor.leaving == {"q"}
+        await anyio.sleep(5)
+        while "q" not in play.supervisor.names:
+            await anyio.lowlevel.checkpoint()
+        await play.supervisor.runner("q").until(lambda pool: pool.ready_count == 1)
+        assert play.supervisor.leaving == set()
