@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 MASKED = "***"
-_NAME = re.compile(r"token|secret|passw|key", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*@")
+_NAME = re.compile(r"token|secret|pass|key|credential", re.IGNORECASE)
+_URL_PASSWORD = re.compile(r"(?<=://)[^/@\s]*:[^/\s]*@")
 SHORTEST_PART = 4
 """Of what is masked within a text. Anything shorter is in many a text by chance, and is masked where it is alone."""
 

@@ -115,7 +115,8 @@ def test_a_default_is_told_even_where_a_secret_happens_to_be_the_same(write: Wri
     ("text", "masked"),
     [
         ("abcd", "***"), ("xabcdx", "x***x"), ("abc", "***"), ("xabcx", "xabcx"),
-        ("amqp://u:p@h", "amqp://***@h"), ("abcdefg", "***"), ("http://h/a:b@c", "http://h/a:b@c"),
+        ("amqp://u:p@h", "amqp://***@h"), ("redis://:p@ss@h", "redis://***@h"),
+        ("a://u:p@h,a://v:q@i", "a://***@h,a://***@i"), ("abcdefg", "***"), ("http://h/a:b@c", "http://h/a:b@c"),
     ],
 )  # fmt: skip
 def test_a_text_is_masked(text: str, masked: str) -> None:
