@@ -1,1 +1,2 @@
-"""What this machine or container gives a supervisor, and what it lacks: pure look-ups, each returning findings."""
+"""What this machine or container gives a supervisor, and what it lacks: look-ups that change nothing, each
+returning findings."""

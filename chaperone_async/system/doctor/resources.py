@@ -113,4 +113,5 @@ def _descriptors(pools: Sequence[PoolSpec]) -> Finding:
 
 def _wanted(pools: Sequence[PoolSpec]) -> int:
     """Workers at once, those that replace others included."""
-    return sum(max(pool.workers, pool.max_workers or 0) + pool.max_surge for pool in pools)
+    most = ((max(pool.workers, pool.max_workers or 0), pool.max_surge) for pool in pools)
+    return sum(workers + min(workers, surge) for workers, surge in most)

@@ -91,7 +91,7 @@ def load_check(name: str) -> Check:
         sys.path.append(here)  # behind all others: a file lying about must not stand in for a library
     try:
         found: object = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _refusal(name, f"importing {module_name} raised {type(error).__name__}: {error}") from error
     for word in function_name.split("."):
         if not hasattr(found, word):
