@@ -194,7 +194,7 @@ class Supervisor:
         """A bug in one pool's supervision ends that pool, not the others; livez says so."""
         name = runner.pool.name
         in_callback.set(False)  # it may have been added by one
-        self._world.telemetry.listen(name, runner.notice)
+        leave = self._world.telemetry.listen(name, runner.notice)
         feed = HealthFeed(runner)
         try:
             async with anyio.create_task_group() as tasks:
@@ -206,4 +206,6 @@ class Supervisor:
             runner.give_up(why)
             news = Announce("pool.broken", anyio.current_time(), detail=traceback.format_exc())
             self.journal.add(name, news)
+        finally:
+            leave()
         self._end_if_empty()

@@ -64,8 +64,13 @@ class NotifySockets:
         self._slots: dict[tuple[str, int], _Slot] = {}
         self._sinks: dict[str, NoticeSink] = {}
 
-    def listen(self, pool: str, sink: NoticeSink) -> None:
+    def listen(self, pool: str, sink: NoticeSink) -> Callable[[], None]:
         self._sinks[pool] = sink
+        return lambda: self._leave(pool, sink)
+
+    def _leave(self, pool: str, sink: NoticeSink) -> None:
+        if self._sinks.get(pool) == sink:  # else a pool of this name has been added again
+            del self._sinks[pool]
 
     def telemetry(self, ref: WorkerRef) -> Telemetry:
         """Of the living, and of each slot's last dead."""

@@ -129,8 +129,8 @@ NoticeSink = Callable[[Notice], None]
 class TelemetrySource(Protocol):
     """What workers have said: a table, and notices of what cannot wait for the next tick."""
 
-    def listen(self, pool: str, sink: NoticeSink) -> None:
-        """Notices about this pool's workers go to `sink`, at once."""
+    def listen(self, pool: str, sink: NoticeSink) -> Callable[[], None]:
+        """Notices about this pool's workers go to `sink`, at once. Returns its undoing."""
 
     def retire(self, pool: str, slot: int) -> None:
         """This slot is no more; one of that number may come again."""

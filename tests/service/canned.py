@@ -96,7 +96,8 @@ SILENCE = Telemetry()
 class Said:
     table: dict[WorkerRef, Telemetry] = field(default_factory=dict)
 
-    def listen(self, pool: str, sink: NoticeSink) -> None: ...
+    def listen(self, pool: str, sink: NoticeSink) -> Callable[[], None]:
+        return lambda: None
 
     def retire(self, pool: str, slot: int) -> None: ...
 

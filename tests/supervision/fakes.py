@@ -156,8 +156,9 @@ class FakeWorld:
 
     # TelemetrySource
 
-    def listen(self, pool: str, sink: NoticeSink) -> None:
+    def listen(self, pool: str, sink: NoticeSink) -> Callable[[], None]:
         self._sinks[pool] = sink
+        return lambda: None
 
     def telemetry(self, ref: WorkerRef) -> Telemetry:
         return self.said.get(ref, Telemetry())
