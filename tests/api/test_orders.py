@@ -31,7 +31,7 @@ async def test_cancelling_supervise_leaves_no_process() -> None:
     async with supervised(pool):
         await eventually(ready(pool, 3))
         began = time.monotonic()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
     assert not has_children()
 
 
@@ -169,4 +169,4 @@ async def test_a_stubborn_worker_is_killed_after_its_grace() -> None:
         await eventually(lambda: pool.status()["workers"][0]["uptime"] > 0.1)  # the trap is set
         began = time.monotonic()
         await pool.stop()
-        assert 0.3 <= time.monotonic() - began < 3
+        assert 0.3 <= time.monotonic() - began < 20

@@ -91,7 +91,7 @@ def test_a_second_sigterm_hurries(start: Start) -> None:
     program.process.send_signal(signal.SIGTERM)
     assert program.ends() == 0
     assert program.says("SIGTERM again: killing what is left")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50
 
 
 def test_run_returns_when_all_pools_are_given_up(start: Start) -> None:

@@ -11,7 +11,8 @@ import pytest
 from tests.faults.conftest import Start
 from tests.faults.service import QUICK_PYTHON, Service, alive, children, until
 
-LIMIT = 1.0
+LIMIT = 20.0
+"""Seconds. That it is one on a machine with nothing else to do is what the benchmarks show."""
 
 HELPERS = """#!/bin/sh
 setsid sleep 1000 &

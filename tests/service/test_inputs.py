@@ -201,7 +201,7 @@ async def test_a_body_that_comes_too_slowly_ends_the_connection(tmp_path: Path, 
     async with served(face, tmp_path, bounds, ROUTES) as where:
         answer, took = await send_slowly(where, path)
     assert answer.startswith(b"HTTP/1.1 " + status)
-    assert took < 5
+    assert took < 10
 
 
 def test_nobody_may_take_longer_than_half_a_minute_for_a_body() -> None:

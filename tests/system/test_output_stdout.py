@@ -51,7 +51,7 @@ def test_a_full_queue_drops_whole_chunks_and_owns_up_when_it_flows_again() -> No
     before = time.monotonic()
     for _ in range(4096):
         writer.write(chunk)
-    assert time.monotonic() - before < 1
+    assert time.monotonic() - before < 10
     dropped = writer.dropped
     assert dropped >= 3000
 
@@ -77,7 +77,7 @@ def test_closing_a_writer_that_nobody_reads_takes_no_longer_than_it_may() -> Non
     writer.write(b"x\n" * 500_000)
     before = time.monotonic()
     assert not writer.close(0.05)
-    assert time.monotonic() - before < 1
+    assert time.monotonic() - before < 10
     os.close(readable)  # the thread's write fails, and it ends
     assert writer.close(10)
     os.close(writable)

@@ -193,7 +193,7 @@ async def test_http_passes_on_the_status_even_when_the_rest_never_ends() -> None
             started = time.monotonic()
             verdict = await probe(only(pool(timeout=timeout, http=f"http://127.0.0.1:{port}/")))
             assert verdict == Verdict(passed=True, detail="http 200")
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 9
 
 
 async def test_http_says_that_the_connection_was_reset() -> None:
@@ -405,7 +405,7 @@ async def test_what_a_passing_program_leaves_running_is_killed_and_not_waited_fo
     relatives = Relatives()
     started = time.monotonic()
     assert await probe(only(pool(exec=shell("sleep 100 & exit 0")), relatives)) == PASS
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 50
     await until(lambda: not living(relatives.ever[0]))
 
 
