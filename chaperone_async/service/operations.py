@@ -1,5 +1,6 @@
 """What somebody asked for, followed to its end: an operation can be polled, or waited for, and its end is the truth."""
 
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,8 @@ from chaperone_async.core.goals import Goal, Missed, Reached, Standing, Underway
 from chaperone_async.core.pool import Pool
 from chaperone_async.errors import UnknownOperation
 from chaperone_async.supervision.runner import PoolRunner
+
+log = logging.getLogger(__name__)
 
 OPERATIONS_KEPT = 200
 OVER = Missed("the pool, or the supervisor, ended before")
@@ -88,7 +91,11 @@ class Operations:
 
     async def _follow(self, identifier: str, followed: Mapping[str, Follow]) -> None:
         async def follow_one(pool: str, follow: Follow) -> None:
-            standing = await follow(lambda standing: self._note(identifier, pool, standing))
+            try:
+                standing = await follow(lambda standing: self._note(identifier, pool, standing))
+            except Exception as error:  # whatever it is: it must not end the others, and the supervisor with them
+                log.exception("operation %s cannot be followed in pool %s", identifier, pool)
+                standing = Missed(f"following it failed: {error!r}")
             self._note(identifier, pool, standing)
 
         try:

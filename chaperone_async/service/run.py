@@ -237,7 +237,7 @@ def _reload(
         return Readied(adopt, (SettingChange("http.tls (its contents)", *admission.renewed, live=True),))
 
     reloader = Reloader(composed, operations, tasks, origin, ready)
-    watch = Watch(reloader)
+    watch = Watch(reloader, composed.tell)
     desk.reload = watch.ask
     tasks.start_soon(watch.serve)
     tasks.start_soon(watch.look)

@@ -1,6 +1,7 @@
 """A specification that changes while the pool runs, on the virtual clock: who is held to which checks, and when."""
 
 from dataclasses import replace
+from typing import cast
 
 import anyio
 import anyio.lowlevel
@@ -8,11 +9,16 @@ import anyio.lowlevel
 from chaperone_async.core.events import ReloadRequested, WorkerRef
 from chaperone_async.core.spec import Callbacks, HealthPolicy, PoolSpec, StopPolicy
 from chaperone_async.errors import ConfigError
+from chaperone_async.service.compose import Composed
+from chaperone_async.service.operations import Operations
+from chaperone_async.service.reload import Origin, Reloader
+from chaperone_async.service.settings import Readied
+from chaperone_async.service.watch import Watch
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.runner import PoolRunner
 from chaperone_async.system.ports import ExitStatus, Prober, Telemetry, Verdict
 from tests.supervision.fakes import FakeProber, FakeWorld, Script, crashes_after, plan, pool_of, supervising
-from tests.supervision.stage import playing
+from tests.supervision.stage import configuration, playing
 
 PASS, FAIL = Verdict(passed=True), Verdict(passed=False, detail="503")
 
@@ -195,3 +201,25 @@ async def test_a_signal_waits_for_the_end_of_a_pool_that_is_to_come_again() -> N
             await anyio.lowlevel.checkpoint()
         await play.supervisor.runner("q").until(lambda pool: pool.ready_count == 1)
         assert play.supervisor.leaving == set()
+
+
+async def test_files_that_could_not_be_looked_at_are_told_of_and_looked_at_again() -> None:
+    looks: list[float] = []
+    told: list[tuple[str, str]] = []
+
+    def fingerprint() -> str:
+        looks.append(len(looks))
+        if len(looks) == 1:
+            raise RuntimeError("can't start new thread")
+        return ""
+
+    config, nothing = replace(configuration({}), watch=True), cast("Composed", None)
+    async with anyio.create_task_group() as tasks:
+        origin = Origin(config, lambda: config, fingerprint)
+        reloader = Reloader(nothing, Operations(), tasks, origin, lambda _: Readied(lambda: None))
+        tasks.start_soon(Watch(reloader, lambda kind, detail: told.append((kind, detail))).look)
+        while len(looks) < 2:
+            await anyio.sleep(1)
+        tasks.cancel_scope.cancel()
+    assert [kind for kind, _ in told] == ["supervisor.broken"]
+    assert "can't start new thread" in told[0][1]
