@@ -5,6 +5,7 @@ import resource
 import socket
 from collections.abc import Iterable
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -154,6 +155,25 @@ def test_addresses_are_free_or_say_who_has_them() -> None:
     assert (found.result, found.found) == ("ok", "free")
     (found,) = examine_listeners(["192.0.2.1:9001"])
     assert (found.result, found.found) == ("fail", "cannot be had: cannot assign requested address")
+
+
+def test_a_supervisor_that_wants_credentials_is_known_as_one() -> None:
+    refusal = b'HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer realm="chaperone"\r\nContent-Length: 0\r\n\r\n'
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+
+        def answer() -> None:
+            client, _ = taken.accept()
+            with client:
+                client.recv(4096)
+                client.sendall(refusal)
+
+        serving = Thread(target=answer)
+        serving.start()
+        (found,) = examine_listeners([f"127.0.0.1:{taken.getsockname()[1]}"])
+        serving.join()
+    assert (found.result, found.found.partition(",")[0]) == ("ok", "the supervisor")
 
 
 def process_name() -> str:

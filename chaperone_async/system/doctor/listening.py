@@ -82,12 +82,15 @@ def _supervisor_at(host: str, port: int) -> str:
 
 
 def _ask(client: socket.socket) -> str:
-    """`the supervisor 'orders' (pid 7)`; empty for what is none, or will not say."""
+    """`the supervisor 'orders' (pid 7)`; empty for what is none, or speaks TLS."""
     connection = HTTPConnection("localhost")
     connection.sock = client
     try:
         connection.request("GET", "/api/v1/status", headers={"Connection": "close"})
-        status = json.loads(connection.getresponse().read(1 << 20))
+        answer = connection.getresponse()
+        if 'realm="chaperone"' in answer.headers.get("WWW-Authenticate", ""):
+            return "the supervisor, which says more only to those with credentials,"
+        status = json.loads(answer.read(1 << 20))
         return f"the supervisor {status['name']!r} (pid {status['pid']})"
     except (OSError, HTTPException, ValueError, KeyError, TypeError):
         return ""
