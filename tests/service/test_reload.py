@@ -23,7 +23,8 @@ def test_a_plan_shows_values_as_one_writes_them_and_no_secret(tmp_path: Path) ->
     (tmp_path / "c.toml").write_text("[pools.emails]\ncommand = 'run --dsn=s3cret'\n")
     config = load(tmp_path / "c.toml", {})
     (new,) = config.pools
-    new = replace(new, stop=StopPolicy(timeout=90), launch=Launch(env=(("API_TOKEN", "new"), ("MODE", "b"))))
+    env = (("API_TOKEN", "new"), ("MODE", "b"), ("spring.datasource.password", "new"))
+    new = replace(new, stop=StopPolicy(timeout=90), launch=Launch(env=env))
     old = replace(new, command=("run",), stop=StopPolicy(timeout=30), launch=Launch(env=(("API_TOKEN", "old"),)))
     before = {"emails": old}
     settings = (SettingChange("http.token", None, "new", live=True, secret=True),)
@@ -38,6 +39,7 @@ def test_a_plan_shows_values_as_one_writes_them_and_no_secret(tmp_path: Path) ->
         {"key": "command", "old": ["run"], "new": ["run", "--dsn=***"], "rolling": True},
         {"key": "env.API_TOKEN", "old": "***", "new": "***", "rolling": True},
         {"key": "env.MODE", "old": None, "new": "b", "rolling": True},
+        {"key": "env.spring.datasource.password", "old": None, "new": "***", "rolling": True},
         {"key": "stop.timeout", "old": "30s", "new": "1m30s", "rolling": False},
     ]
     assert document["settings"] == [{"key": "http.token", "old": None, "new": "***", "live": True}]
