@@ -84,8 +84,9 @@ class Pardon:
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """The specification has changed in what needs no new worker: derive anew what was derived from it."""
+    """The specification has changed in what needs no new worker: derive anew what was derived from the one before."""
 
+    before: PoolSpec
     at: float
 
 

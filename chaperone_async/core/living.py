@@ -31,6 +31,7 @@ from chaperone_async.core.events import (
 )
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.restart import FRESH
+from chaperone_async.core.spec import PoolSpec
 from chaperone_async.core.states import Doom, Due, Frozen, Life, Running, Slot, Spawning, Starting, State
 
 _Served = Starting | Running | Frozen
@@ -180,18 +181,27 @@ def pardon(_rules: Rules, slot: Slot, state: Spawning | _Served, _event: Pardon)
 def adopt(rules: Rules, slot: Slot, state: _Served, _event: Adopt) -> Move:
     """A limit on its time counts from its start, whenever it was set. Checks that are made no more fail no more."""
     life, policy = state.life, rules.spec.health
+    failing = tuple(f for f in life.failing if f.check in health.PASSIVE or health.is_made(policy, f.check))
     life = replace(
         life,
         recycle_at=recycle.recycle_at(rules.spec.recycle, life.ref, rules.salt, life.spawned_at),
-        failing=tuple(f for f in life.failing if f.check in health.PASSIVE or health.is_made(policy, f.check)),
+        failing=failing,
+        unhealthy=life.unhealthy and health.is_unhealthy(policy, failing),
     )
     return with_state(slot, replace(state, life=life)), ()
 
 
 def adopt_starting(rules: Rules, slot: Slot, state: Starting, event: Adopt) -> Move:
-    alive_at = state.life.spawned_at + rules.spec.restart.start_seconds
-    give_up_at = max(_give_up_at(rules, alive_at, state.life.spawned_at), event.at)
+    """Looked at again, for it may lack nothing more. One that has asked for more time, or was paused, keeps what it
+    got, unless that time itself is another."""
+    alive_at, give_up_at = state.life.spawned_at + rules.spec.restart.start_seconds, state.give_up_at
+    if _start_times(event.before) != _start_times(rules.spec):
+        give_up_at = max(_give_up_at(rules, alive_at, state.life.spawned_at), event.at)
     return adopt(rules, slot, replace(state, alive_at=alive_at, give_up_at=give_up_at), event)
+
+
+def _start_times(spec: PoolSpec) -> tuple[float, float]:
+    return spec.health.start_timeout, spec.restart.start_seconds
 
 
 def time_while_running(rules: Rules, slot: Slot, state: Running, event: TimePassed) -> Move:

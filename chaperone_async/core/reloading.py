@@ -35,7 +35,7 @@ def reload(turn: Turn, request: ReloadRequested) -> None:
             back = replace(pool.change, old=taken_back(new, pool.change.old))
             turn.change(change=replace(back, old_desired=None) if resized else back)
         for index in turn.targets(None):
-            turn.apply(index, Adopt(turn.at))
+            turn.apply(index, Adopt(old, turn.at))
     if resized:
         resize(turn, new.workers, request.by)
 
@@ -131,6 +131,6 @@ def _take_back(turn: Turn, change: Change, why: str) -> None:
             turn.apply(index, Retire(due, turn.at) if newer else Pardon(turn.at))
         elif slot.hold is None:
             turn.apply(index, Release(fresh=True, at=turn.at))
-        turn.apply(index, Adopt(turn.at))
+        turn.apply(index, Adopt(spec, turn.at))
     if change.old_desired is not None and desired == spec.workers:
         resize(turn, change.old_desired, change.by)

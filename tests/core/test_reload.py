@@ -114,6 +114,27 @@ def test_a_worker_that_starts_gets_the_new_time_for_it() -> None:
     assert world.states() == ["Stopping"]
 
 
+def test_a_worker_that_starts_keeps_the_time_it_has_asked_for_when_something_else_changes() -> None:
+    world = World(plan(health=HealthPolicy(ready="notify", start_timeout=10)))
+    world.begin()
+    world.spawn_all()
+    world.send(ev.TimeExtended(world.ref(0), 100, world.now))
+    world.advance(50)
+    world.reload(crash_records=9)
+    world.advance(40)
+    assert world.states() == ["Starting"]
+
+
+def test_a_worker_that_starts_is_ready_when_the_check_that_it_lacked_is_no_more() -> None:
+    world = World(plan(health=HealthPolicy(http="http://x/")))
+    world.begin()
+    world.up(5)
+    assert world.states() == ["Starting"]
+    world.reload(health=HealthPolicy())
+    world.advance(0)
+    assert world.states() == ["Running"]
+
+
 # Taken back
 
 

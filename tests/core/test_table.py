@@ -92,7 +92,7 @@ COMMANDS: dict[str, list[dict[str, Any]]] = {
     "Release": [{"fresh": False}, {"fresh": True}],
     "Retire": [{"due": Due(Reason.RELOAD)}],
     "Pardon": [{}],
-    "Adopt": [{}],
+    "Adopt": [{"before": plan()}, {"before": plan(health=HealthPolicy(start_timeout=1))}],
     "Park": [{}],
     "Try": [{"until": 130.0}],
 }
