@@ -165,7 +165,9 @@ def retire(_rules: Rules, slot: Slot, state: Spawning | _Served, event: Retire) 
 
 
 def _due(slot: Slot, state: Spawning | _Served, due: Due, at: float) -> Move:
-    if state.life.due is not None:
+    """Another reason takes the place of a reload's, for that one may be taken back."""
+    before = state.life.due
+    if before is not None and (before.reason is not Reason.RELOAD or due.reason is Reason.RELOAD):
         return slot, ()
     life = replace(state.life, due=due)
     return with_state(slot, replace(state, life=life)), (tell("worker.due", life, at, due.reason, due.detail),)
