@@ -106,7 +106,7 @@ def scaled(workers: int) -> Goal:
         if pool.shutting:
             return _SHUTTING
         if pool.hold is not None:
-            return Reached(f"{_held(pool.hold)}: its workers come when it runs again")
+            return Reached(f"{held(pool.hold)}: its workers come when it runs again")
         return _never_ready(pool) or _settled(pool)
 
     return look
@@ -122,8 +122,8 @@ def reloaded(spec: PoolSpec, since: float) -> Goal:
             return Missed(taken_back or "it was changed again meanwhile")
         if pool.shutting:
             return _SHUTTING
-        if pool.hold is not None and (pool.hold.why == "pause" or pool.change is None):
-            return Reached(f"{_held(pool.hold)}: it has effect when the pool runs again")
+        if pool.hold is not None and (pool.hold.why == "pause" or not pool.live):
+            return Reached(f"{held(pool.hold)}: it has effect when the pool runs again")
         if pool.change is not None:
             due = pool.slots.count(Lane.DUE) + pool.slots.count(Lane.DUE_IDLE) + len(pool.rolling)
             settled = _settled(pool)
@@ -169,7 +169,7 @@ def _settled(pool: Pool) -> Standing:
 def _one_ready(pool: Pool, target: Target) -> Standing:
     for slot in _targeted(pool, target):
         if slot.hold is not None:
-            return Missed(_held(slot.hold))
+            return Missed(held(slot.hold))
         if slot.ready:
             return Reached()
         if isinstance(slot.state, Finished):
@@ -185,7 +185,7 @@ def _never_ready(pool: Pool) -> Missed | None:
     if pool.fatal is not None:
         return Missed(f"the pool has given up: {pool.fatal}")
     if pool.hold is not None:
-        return Missed(_held(pool.hold))
+        return Missed(held(pool.hold))
     if pool.breaker is not None:
         return Missed(f"its workers are in a crash loop: {_last_error(pool)}")
     return None
@@ -215,6 +215,6 @@ def _last_error(pool: Pool) -> str:
     return next((slot.last_error for slot in pool.slots if slot.last_error), "see the log")
 
 
-def _held(hold: Hold) -> str:
+def held(hold: Hold) -> str:
     word = "paused" if hold.why == "pause" else "stopped"
     return f"{word} by {hold.by}" + (" for a time" if hold.until < inf else "")

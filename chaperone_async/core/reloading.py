@@ -111,9 +111,10 @@ def _count(failures: int) -> str:
 
 
 def _is_through(pool: Pool) -> bool:
-    """All that is wanted runs the new specification and is ready; or nothing is wanted."""
+    """All that is wanted runs the new specification and is ready; or nothing is wanted. A pool that is held has proven
+    nothing yet."""
     if pool.hold is not None:
-        return pool.hold.why == "stop"
+        return False
     due = pool.slots.count(Lane.DUE) + pool.slots.count(Lane.DUE_IDLE)
     return due == pool.surge == 0 and pool.ready_count == pool.live == max(0, pool.wanted)
 

@@ -49,10 +49,14 @@ class Control:
         self._one_count_at_a_time = anyio.Lock()
 
     async def act(self, action: Action, pool: str, by: str, worker: str | None = None, how: How = PLAIN) -> Operation:
-        """On a pool, on `all`, or on one worker, by its id or its slot's number. Raises UnknownWorker."""
+        """On a pool, on `all`, or on one worker, by its id or its slot's number. A restart of all wakes no pool that
+        somebody has stopped or paused. Raises UnknownWorker."""
         followed: dict[str, Follow] = {}
         for runner in self._concerned(pool, worker):
             target = None if worker is None else find_target(runner.pool, worker)
+            if pool == ALL and action == "restart" and runner.pool.hold is not None:
+                followed[runner.pool.name] = reached(f"{goals.held(runner.pool.hold)}: it stays so")
+                continue
             event, goal = _prepare(action, runner.pool, target, by, how)
             await runner.ask(event)
             followed[runner.pool.name] = follow_goal(runner, goal)

@@ -160,7 +160,7 @@ class Reloader:
             raise BusyError(again, "removed; reload again when that is over")
 
     async def _apply(self, name: str, plan: ReloadPlan, by: str) -> Follow:
-        """What others have done to this pool since the plan was made makes its part fail, and no other."""
+        """What has happened to this pool or its checks since the plan was made makes its part fail, and no other."""
         kind = next(pool.kind for pool in plan.pools.pools if pool.name == name)
         if kind == "remove":
             return self._removal(name, by)
@@ -169,7 +169,7 @@ class Reloader:
             if kind == "add":
                 return follow_goal(self._composed.add(spec, Hooks()), goals.started(None))
             return await self._change(spec, by)
-        except (DuplicatePool, UnknownPool) as error:
+        except (DuplicatePool, UnknownPool, ConfigError) as error:
             return missed(str(error))
 
     async def _change(self, spec: PoolSpec, by: str) -> Follow:

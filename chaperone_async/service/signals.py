@@ -52,7 +52,8 @@ class SignalDesk:
                     if name in self._supervisor.leaving:
                         continue
                     if number == signal.SIGUSR2:
-                        self._supervisor.submit(name, RollRequested(None, now, by))
+                        if self._supervisor.runner(name).pool.hold is None:  # what is stopped by hand stays so
+                            self._supervisor.submit(name, RollRequested(None, now, by))
                     elif number == signal.SIGTSTP:
                         self._supervisor.submit(name, PauseRequested(None, now, by))
                     else:

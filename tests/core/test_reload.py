@@ -291,6 +291,17 @@ def test_a_change_counts_as_good_when_all_have_been_ready_for_a_while() -> None:
     assert world.kinds()[-1] == "pool.reloaded"
 
 
+def test_a_restart_that_was_asked_for_meanwhile_outlives_a_change_that_is_taken_back() -> None:
+    world = running(plan(1))
+    old = world.ref(0)
+    world.reload(command=("bad",))
+    world.request(ev.RollRequested)
+    fail_new_workers(world, ("w",))
+    assert world.pool.spec == world.spec
+    assert old not in world.alive
+    assert world.states() == ["Running"]
+
+
 # What is stopped, paused, broken or scaled by hand
 
 
@@ -302,10 +313,23 @@ def test_what_is_stopped_by_hand_stays_stopped() -> None:
     world.obey(10)
     assert world.state() == "stopped"
     assert not world.alive
-    assert world.pool.change is None
     world.request(ev.StartRequested)
     world.up()
     assert world.states() == ["Running"] * 3
+    world.advance(TRIAL)
+    assert world.pool.change is None
+
+
+def test_a_command_that_was_changed_while_stopped_is_taken_back_when_it_fails_after_the_start() -> None:
+    world = running(plan(2))
+    world.request(ev.StopRequested)
+    world.obey(3)
+    world.reload(command=("bad",))
+    world.request(ev.StartRequested)
+    fail_new_workers(world, ("w",))
+    assert world.pool.spec == world.spec
+    assert world.pool.undone is not None
+    assert world.states() == ["Running", "Running"]
 
 
 def test_one_slot_stopped_by_hand_stays_so_while_the_others_roll() -> None:

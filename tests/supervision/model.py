@@ -77,8 +77,8 @@ class PoolModel:
         self._look()
 
     def pause(self, slot: int | None, until: float) -> None:
-        """Of a pool on hold: nothing. Stopped slots stay stopped."""
-        if self.held is not None:
+        """Of a pool that is stopped, or of one worker of a pool on hold: nothing. Stopped slots stay stopped."""
+        if self.held is not None and (slot is not None or self.held.why != "pause"):
             return
         held = Held("pause", until)
         if slot is None:
