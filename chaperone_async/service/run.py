@@ -184,7 +184,7 @@ async def _serve(settings: Settings, pools: Pools, listeners: Sequence[Listener]
         desk = SignalDesk(supervisor, views, composed.tell, settings.grace)
         supervisor.journal.listen(lambda entry: _perhaps_exit(entry, supervisor, desk, ending))
         where = ", ".join(listener.address for listener in listeners) or "nowhere"
-        about = f"chaperone {__version__} (pid {os.getpid()}), {settings.name}: {len(supervisor.names)} pools"
+        about = f"chaperone {__version__} (pid {os.getpid()}), {settings.name}: {_count(len(supervisor.names))}"
         composed.tell("supervisor.started", f"{about}, listening on {where}")
         begun = anyio.current_time()
         async with anyio.create_task_group() as tasks:
@@ -209,6 +209,10 @@ async def _serve(settings: Settings, pools: Pools, listeners: Sequence[Listener]
         served = anyio.current_time() - begun
         composed.tell("supervisor.stopped", f"all workers are gone; served for {served:.1f} s")
     return ending.code
+
+
+def _count(pools: int) -> str:
+    return f"{pools} pool{'' if pools == 1 else 's'}"
 
 
 async def _end_when_over(pools: Pools, supervisor: Supervisor) -> None:

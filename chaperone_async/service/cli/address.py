@@ -36,6 +36,7 @@ DEFAULT = Address("http", "127.0.0.1", DEFAULT_PORT)
 
 def find_addresses(url: str | None, config: str | None, env: Mapping[str, str]) -> list[Address]:
     """Those to try in turn: the given one alone, or else $CHAPERONE_URL's, or else the configuration's and the default.
+    Who names a configuration means its supervisor, and no other that happens to be at the default address.
 
     Raises UsageError, and ConfigError where the configuration that was named cannot be read.
     """
@@ -47,7 +48,7 @@ def find_addresses(url: str | None, config: str | None, env: Mapping[str, str]) 
 
     listeners = locate_socket(Path(config) if config else None, env)
     found = [address for address in map(_parse_listener, listeners) if address is not None]
-    return list(dict.fromkeys((*found, DEFAULT)))
+    return found if config else list(dict.fromkeys((*found, DEFAULT)))
 
 
 def parse_url(url: str) -> Address:

@@ -4,6 +4,7 @@ import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 from chaperone_async.errors import ChaperoneError
+from chaperone_async.service.cli.table import printable
 
 if TYPE_CHECKING:
     from chaperone_async.service.cli.client import Client
@@ -26,6 +27,7 @@ class Progress:
         self._last = ""
 
     def tell(self, line: str) -> None:
+        line = printable(line)
         if line == self._last:
             return
         self._last = line
@@ -69,7 +71,7 @@ def title(operation: Document) -> str:
 def tell_begun(operations: list[Document]) -> None:
     for operation in operations:
         detail = f": {operation['detail']}" if operation["detail"] else ""
-        print(f"{title(operation)}: begun, operation {operation['id']}{detail}")
+        print(printable(f"{title(operation)}: begun, operation {operation['id']}{detail}"))
 
 
 def tell_ends(operations: list[Document], *, quiet: bool) -> None:
@@ -81,11 +83,11 @@ def tell_ends(operations: list[Document], *, quiet: bool) -> None:
             case "done" if quiet:
                 continue
             case "done":
-                print(f"{title(operation)}: done{detail}")
+                print(printable(f"{title(operation)}: done{detail}"))
             case "failed":
                 unfulfilled.append(f"{title(operation)} failed{detail}")
             case _:
                 advice = f"it goes on, see `chaperone operations {operation['id']}`"
                 unfulfilled.append(f"{title(operation)} has not ended in time{detail}; {advice}")
     if unfulfilled:
-        raise UnfulfilledError("\n".join(unfulfilled))
+        raise UnfulfilledError("\n".join(map(printable, unfulfilled)))
