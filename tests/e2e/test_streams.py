@@ -1,6 +1,7 @@
 """Events and logs of a real supervisor, followed over its socket and by the command line."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -78,7 +79,7 @@ def test_events_are_followed_until_ctrl_c(launch: Launch, script: Script) -> Non
     with following(service, "events", "-f", "--format", "json") as follower:
         first = json.loads(follower.until("supervisor.started"))
         assert (first["seq"], first["level"]) == (1, "info")
-        subprocess.run(["kill", "-9", str(worker["pid"])], check=True)
+        os.kill(worker["pid"], signal.SIGKILL)
         crash = json.loads(follower.until("worker.crashed", worker["id"]))
         assert (crash["reason"], crash["message"]) == (
             "signal",
@@ -103,10 +104,10 @@ def test_logs_of_a_pool_go_on_with_the_successor_and_those_of_a_worker_end_with_
         assert pool.until(second["id"]) == f"{second['id']} | ready {second['id']}"
         for follower in (pool, slot, worker):
             follower.until("ready", first["id"])
-        subprocess.run(["kill", "-USR1", str(first["pid"])], check=True)
+        os.kill(first["pid"], signal.SIGUSR1)
         for follower in (pool, slot, worker):
             follower.until("hello from", first["id"])
-        subprocess.run(["kill", "-9", str(first["pid"])], check=True)
+        os.kill(first["pid"], signal.SIGKILL)
         assert worker.end() == 0
         assert worker.out == [f"ready {first['id']}", f"hello from {first['id']}"]
         service.until(lambda: service.workers("talk")[0]["id"] != first["id"])
@@ -157,7 +158,7 @@ def test_a_flood_is_followed_with_losses_that_are_told_and_stops_nobody(
         follower.until("0 a line")
         follower.process.send_signal(signal.SIGSTOP)
         (worker,) = service.workers("talk")
-        subprocess.run(["kill", "-9", str(worker["pid"])], check=True)
+        os.kill(worker["pid"], signal.SIGKILL)
         service.until(lambda: service.workers("talk")[0]["id"] != worker["id"])
         service.until_up("/readyz")
         follower.process.send_signal(signal.SIGCONT)
