@@ -11,8 +11,9 @@ from anyio.abc import TaskGroup
 
 from chaperone_async.core.goals import Goal, Missed, Reached, Standing, Underway
 from chaperone_async.core.pool import Pool
-from chaperone_async.errors import UnknownOperation
+from chaperone_async.errors import UnknownOperation, UnknownPool
 from chaperone_async.supervision.runner import PoolRunner
+from chaperone_async.supervision.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +149,20 @@ def missed(why: str) -> Follow:
 
     async def follow(_: Report) -> Standing:
         return Missed(why)
+
+    return follow
+
+
+def follow_removal(supervisor: Supervisor, pool: str, by: str) -> Follow:
+    """Stops the pool and forgets it, on the way."""
+
+    async def follow(report: Report) -> Standing:
+        report(Underway("its workers are stopping"))
+        try:
+            await supervisor.remove(pool, by)
+        except UnknownPool:
+            return Reached("somebody else has removed it")
+        return Reached("removed")
 
     return follow
 

@@ -12,13 +12,20 @@ from anyio.abc import TaskGroup
 
 from chaperone_async.core import goals
 from chaperone_async.core.events import ReloadRequested
-from chaperone_async.core.goals import Missed, Reached, Standing, Underway
-from chaperone_async.core.plan import Plan, make_plan
+from chaperone_async.core.goals import Missed, Underway
+from chaperone_async.core.plan import Kind, Plan, make_plan
 from chaperone_async.core.pool import Pool
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.errors import ConfigError, ConflictError, DuplicatePool, UnknownPool
 from chaperone_async.service.compose import Composed
-from chaperone_async.service.operations import Follow, Operation, Operations, Report, follow_goal, missed
+from chaperone_async.service.operations import (
+    Follow,
+    Operation,
+    Operations,
+    follow_goal,
+    follow_removal,
+    missed,
+)
 from chaperone_async.service.settings import Ready, SettingChange, setting_changes
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.system.config.lint import lint
@@ -125,7 +132,11 @@ class Reloader:
             self._seen, self._config = seen, plan.config
             self._ours = {spec.name for spec in plan.config.pools}
             plan.adopt()
-            followed = {pool.name: await self._apply(pool.name, plan, by) for pool in plan.pools.pools}
+            specs = {spec.name: spec for spec in plan.config.pools}
+            followed = {
+                pool.name: await self._apply(pool.kind, pool.name, specs.get(pool.name), by)
+                for pool in plan.pools.pools
+            }
             operation = self._operations.begin("reload", ALL, by, followed)
         self._tasks.start_soon(self._tell_outcome, operation.id)
         return plan, operation
@@ -159,12 +170,10 @@ class Reloader:
         if again:
             raise BusyError(again, "removed; reload again when that is over")
 
-    async def _apply(self, name: str, plan: ReloadPlan, by: str) -> Follow:
+    async def _apply(self, kind: Kind, name: str, spec: PoolSpec | None, by: str) -> Follow:
         """What has happened to this pool or its checks since the plan was made makes its part fail, and no other."""
-        kind = next(pool.kind for pool in plan.pools.pools if pool.name == name)
-        if kind == "remove":
-            return self._removal(name, by)
-        spec = next(spec for spec in plan.config.pools if spec.name == name)
+        if spec is None:
+            return follow_removal(self._composed.supervisor, name, by)
         try:
             if kind == "add":
                 return follow_goal(self._composed.add(spec, Hooks()), goals.started(None))
@@ -176,17 +185,6 @@ class Reloader:
         runner, now = self._composed.supervisor.runner(spec.name), anyio.current_time()
         await runner.ask(ReloadRequested(spec, now, by))
         return follow_goal(runner, goals.reloaded(spec, now))
-
-    def _removal(self, name: str, by: str) -> Follow:
-        async def follow(report: Report) -> Standing:
-            report(Underway("its workers are stopping"))
-            try:
-                await self._composed.supervisor.remove(name, by)
-            except UnknownPool:
-                return Reached("somebody else has removed it")
-            return Reached("removed")
-
-        return follow
 
     async def _until_through(self, pools: Iterable[str]) -> None:
         supervisor = self._composed.supervisor

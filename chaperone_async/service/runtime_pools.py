@@ -12,7 +12,7 @@ from chaperone_async.core.expand import words_in
 from chaperone_async.core.spec import MB, PoolSpec
 from chaperone_async.errors import ConfigError, ConflictError, UnknownQueue
 from chaperone_async.service.control import Control, UnacceptableError
-from chaperone_async.service.operations import Follow, Operation, Report, follow_goal
+from chaperone_async.service.operations import Operation, follow_goal, follow_removal
 from chaperone_async.service.reload import Reloader
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.runner import PoolRunner
@@ -75,7 +75,9 @@ class RuntimePools:
             why = "it was not added by request; remove it from the configuration and reload, or stop it"
             raise ConflictError(f"cannot remove pool {name!r}: {why}")
         self._added.discard(name)  # a second request comes too late
-        return self._control.operations.begin("remove", name, by, {name: self._removal(name, by)})
+        return self._control.operations.begin(
+            "remove", name, by, {name: follow_removal(self._control.supervisor, name, by)}
+        )
 
     async def add_worker(self, queue: str, options: WorkerOptions, by: str) -> tuple[str, Operation]:
         """One more for this queue, and the pool that it is in: one that serves this queue alone comes before others,
@@ -96,14 +98,6 @@ class RuntimePools:
         return self._control.operations.begin(
             "add", spec.name, by, {spec.name: follow_goal(runner, goals.started(None))}
         )
-
-    def _removal(self, name: str, by: str) -> Follow:
-        async def follow(report: Report) -> goals.Standing:
-            report(goals.Underway("its workers are stopping"))
-            await self._control.supervisor.remove(name, by)
-            return goals.Reached("removed")
-
-        return follow
 
     def _serving(self, queue: str) -> Sequence[PoolRunner]:
         """In the order of the configuration."""
