@@ -11,7 +11,7 @@ from tests.core.world import World, plan, running
 
 
 def starting(**health: object) -> World:
-    world = World(plan(health=HealthPolicy(**health)))  # type: ignore[arg-type]
+    world = World(plan(health=HealthPolicy(**health)))  # type: ignore[arg-type]  # from a table
     world.begin()
     world.spawn_all()
     return world

@@ -77,7 +77,7 @@ async def test_a_scraper_that_prefers_openmetrics_gets_it(canned: Canned, tmp_pa
             assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0;")
             text = await answer.text()
             assert text.endswith("# EOF\n")
-            parsed = parse_openmetrics(text)  # type: ignore[no-untyped-call]
+            parsed = parse_openmetrics(text)  # type: ignore[no-untyped-call]  # the library has no types
             assert samples(parsed).keys() >= samples(families(canned)).keys()
 
 

@@ -152,4 +152,4 @@ def test_colour_does_not_change_the_alignment() -> None:
 def test_colour_is_for_terminals_unless_the_environment_says_otherwise(
     terminal: bool, env: dict[str, str], coloured: bool
 ) -> None:
-    assert is_coloured(Screen(terminal=terminal), env) is coloured  # type: ignore[arg-type]
+    assert is_coloured(Screen(terminal=terminal), env) is coloured  # type: ignore[arg-type]  # all it needs of a stream

@@ -123,7 +123,7 @@ async def a_pool_is_frozen_and_resumed() -> FakeWorld:
 
 
 def looping(action: str) -> RestartPolicy:
-    return RestartPolicy(crash_loop=CrashLoop(count=2, action=action))  # type: ignore[arg-type]
+    return RestartPolicy(crash_loop=CrashLoop(count=2, action=action))  # type: ignore[arg-type]  # a Literal, from a table
 
 
 @tells("slot.crash_loop", "pool.breaker_opened", "pool.breaker_canary", "pool.breaker_closed", "worker.proven")
