@@ -139,7 +139,8 @@ def test_followers_go_on_when_the_supervisor_is_started_again(launch: Launch, sc
         service.stop()
         service.start().until_up()
         follower.until(f"pid {service.pid}")
-        assert "chaperone: something is missing here: the supervisor has been restarted since" in follower.err
+        missing = "chaperone: something is missing here: the supervisor has been restarted since"
+        until(lambda: missing in follower.err)  # which is read by another thread
         assert follower.end(signal.SIGINT) == 0
         assert len(follower.out) == 2
 
