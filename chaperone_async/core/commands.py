@@ -115,7 +115,7 @@ def tell(kind: str, life: Life, at: float, reason: Reason | None = None, detail:
 
 
 def with_state(slot: Slot, state: State) -> Slot:
-    return Slot(slot.index, state, slot.history, slot.hold, slot.restarts, slot.last_id, slot.last_error)
+    return Slot(slot.index, state, slot.history, slot.hold, slot.restarts, slot.last_id, slot.last_error, slot.surplus)
 
 
 def ignore(_rules: Rules, slot: Slot, _state: State, _event: object) -> Move:

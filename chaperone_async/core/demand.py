@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import exp
 from typing import Literal
 
-Strategy = Literal["backlog", "latency"]
+Strategy = Literal["backlog", "latency", "python"]
 RATE_MEMORY = 30.0
 """Seconds in which an old arrival rate loses two thirds of its say."""
 SERVICE_WEIGHT = 0.05
@@ -29,6 +29,7 @@ class AutoscalePolicy:
     tolerance: float = 0.1  # a need this close to the present workers, as a share of them, changes nothing
     stabilization: float = 30.0  # as Celery's keepalive; with 0, some six times as many are started
     scale_to_zero_after: float = 300.0  # of being empty, where `min` is 0
+    python: str | None = None  # strategy python: "module:function", called with the sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class Sample:
     worked: float | None = None  # seconds that the completed took
     arrived: int | None = None
     next_due: float | None = None  # when the first delayed job becomes ready
+    called: float | None = None  # strategy python: the workers that the function has called for
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ def is_empty(sample: Sample, present: Present) -> bool:
 
 def workers_needed(policy: AutoscalePolicy, estimate: Estimate, sample: Sample, present: Present) -> float | None:
     """Not rounded and not limited; None: the backlog is unknown. Grows with the backlog, all else being equal."""
+    if policy.strategy == "python":
+        return sample.called
     if sample.backlog is None:
         return None
     jobs = sample.backlog + in_flight(sample, present)

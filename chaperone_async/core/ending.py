@@ -16,7 +16,7 @@ from chaperone_async.core.commands import (
     tell,
     with_state,
 )
-from chaperone_async.core.events import CallbackReturned, Exited, TimeExtended, TimePassed
+from chaperone_async.core.events import CallbackReturned, Exited, JobOverdue, TimeExtended, TimePassed
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.restart import FRESH, Again, Ending, Finish, GiveUp, Verdict, decide, is_crash
 from chaperone_async.core.spec import PoolSpec
@@ -60,7 +60,8 @@ def kill_unborn(_rules: Rules, slot: Slot, state: Spawning, event: KillNow) -> M
 
 def halt_stopping(rules: Rules, slot: Slot, state: Stopping, event: Halt) -> Move:
     """Already on its way: a stop asked for later may only shorten the way, and say what is to follow."""
-    return replace(slot, state=replace(state, kill_at=min(state.kill_at, rules.kill_by)), hold=event.hold), ()
+    kill_at = min(state.kill_at, max(event.at, _rung_time(rules, state.rungs)))
+    return replace(slot, state=replace(state, kill_at=kill_at), hold=event.hold), ()
 
 
 def halt_killing(_rules: Rules, slot: Slot, _state: State, event: Halt | KillNow) -> Move:
@@ -80,7 +81,7 @@ def kill_now(_rules: Rules, slot: Slot, state: Starting | Running | Frozen | Sto
 def end_gracefully(rules: Rules, slot: Slot, life: Life, doom: Doom, at: float) -> Move:
     """Signal the main process, give it its grace, then kill the session. A stopped process must run to hear."""
     policy = rules.spec.stop
-    kill_at = min(at + (policy.timeout if doom.grace is None else doom.grace), rules.kill_by)
+    kill_at = min(at + (policy.timeout if doom.grace is None else doom.grace), _rung_time(rules, 0))
     told = Announce("worker.stopping", at, life.ref, life.worker_id, life.pid, doom.reason, doom.detail, doom.by)
     if kill_at <= at:
         return after(told, _kill(slot, life, doom, at))
@@ -95,13 +96,32 @@ def _kill(slot: Slot, life: Life, doom: Doom, at: float) -> Move:
     return with_state(slot, Killing(life, doom, at + KILL_AGAIN_AFTER)), (told, Kill(life.ref))
 
 
-def time_while_stopping(_rules: Rules, slot: Slot, state: Stopping, event: TimePassed) -> Move:
-    return _kill(slot, state.life, state.doom, event.at)
+def _rung_time(rules: Rules, rungs: int) -> float:
+    """When the next rung of the ladder must be taken at the latest, so that the rest of it fits before the shutdown's
+    deadline."""
+    return rules.kill_by - sum(rung.seconds for rung in rules.spec.stop.then[rungs:])
+
+
+def time_while_stopping(rules: Rules, slot: Slot, state: Stopping, event: TimePassed) -> Move:
+    if state.rungs >= len(rules.spec.stop.then):
+        return _kill(slot, state.life, state.doom, event.at)
+    rung, rungs = rules.spec.stop.then[state.rungs], state.rungs + 1
+    kill_at = min(event.at + rung.seconds, _rung_time(rules, rungs))
+    told = tell("worker.urged", state.life, event.at, state.doom.reason, rung.signal)
+    moved = with_state(slot, replace(state, kill_at=kill_at, rungs=rungs))
+    return moved, (told, Signal(state.life.ref, rung.signal, "worker"))
 
 
 def stop_extended(rules: Rules, slot: Slot, state: Stopping, event: TimeExtended) -> Move:
-    kill_at = min(max(state.kill_at, event.at + event.seconds), rules.kill_by)
+    kill_at = min(max(state.kill_at, event.at + event.seconds), _rung_time(rules, state.rungs))
     return with_state(slot, replace(state, kill_at=max(kill_at, state.kill_at))), ()
+
+
+def overdue_stopping(rules: Rules, slot: Slot, state: Stopping, event: JobOverdue) -> Move:
+    """It was left to finish a job that takes too long."""
+    doom = replace(state.doom, reason=Reason.JOB_TIMEOUT, detail=event.detail)
+    kill_at = min(state.kill_at, event.at + rules.spec.stop.timeout)
+    return with_state(slot, replace(state, doom=doom, kill_at=kill_at)), ()
 
 
 def kill_again(_rules: Rules, slot: Slot, state: Killing, event: TimePassed) -> Move:
@@ -144,7 +164,7 @@ def die(rules: Rules, slot: Slot, life: Life, doom: Doom | None, end: Exit, at: 
     ending = Ending(reason, uptime, crashed, doom is not None and not doom.fault, at)
     history, verdict = decide(policy, slot.history, ending, unit(life.ref, rules.salt))
     error = detail if crashed else ""
-    slot = Slot(slot.index, slot.state, history, slot.hold, slot.restarts, slot.last_id, error)
+    slot = Slot(slot.index, slot.state, history, slot.hold, slot.restarts, slot.last_id, error, slot.surplus)
     news: tuple[Action, ...] = (told,)
     if crashed and history.looping:
         news = (told, Announce("slot.crash_loop", at, life.ref, life.worker_id, reason=reason, detail=detail))
@@ -157,6 +177,8 @@ def die(rules: Rules, slot: Slot, life: Life, doom: Doom | None, end: Exit, at: 
 def _settle(slot: Slot, verdict: Verdict, at: float) -> Move:
     if slot.hold is not None:
         return with_state(slot, Held()), ()
+    if slot.surplus:
+        return with_state(slot, Vacant()), ()
     match verdict:
         case Again(delay=0):
             return with_state(slot, Vacant()), ()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import inf
 
 from chaperone_async.core.reasons import Reason
+from chaperone_async.core.scaling import Leaver
 from chaperone_async.core.spec import PoolSpec, SignalTarget
 
 
@@ -105,6 +106,15 @@ class LimitReached:
 
 
 @dataclass(frozen=True, slots=True)
+class JobOverdue:
+    """The worker has had a job for longer than `job.timeout` allows."""
+
+    ref: WorkerRef
+    detail: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class CallbackReturned:
     """on_crash has had its say about this worker (or was cut off)."""
 
@@ -122,9 +132,15 @@ class TimePassed:
 
 @dataclass(frozen=True, slots=True)
 class ScaleRequested:
+    """`leavers`: who goes first where workers become fewer, which the runner knows; `patient`: those that are busy are
+    given the time that their jobs may take; `why` is told."""
+
     workers: int
     at: float
     by: str = "operator"
+    patient: bool = False
+    leavers: tuple[Leaver, ...] = ()
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +232,17 @@ class ShutdownRequested:
     at: float
 
 
-Fact = Spawned | SpawnFailed | Exited | ReadyTold | StoppingTold | TimeExtended | LimitReached | CallbackReturned
+Fact = (
+    Spawned
+    | SpawnFailed
+    | Exited
+    | ReadyTold
+    | StoppingTold
+    | TimeExtended
+    | LimitReached
+    | JobOverdue
+    | CallbackReturned
+)
 Request = (
     ScaleRequested
     | StartRequested

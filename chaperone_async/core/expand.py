@@ -35,3 +35,13 @@ def expand(template: str, values: Mapping[str, str]) -> str:
 def words_in(texts: tuple[str, ...]) -> frozenset[str]:
     """The placeholders used."""
     return frozenset(match[1] for text in texts for match in _PLACEHOLDER.finditer(text))
+
+
+def honoured(spec: PoolSpec) -> frozenset[str]:
+    """The job options that the worker is told of, and so keeps to by itself."""
+    return spec.backend.honours if spec.backend is not None else words_in(spec.command) & frozenset(JOB_WORDS)
+
+
+def own_job_timeout(spec: PoolSpec) -> float | None:
+    """Seconds after which we end a job's worker, since nobody else does; None: no such limit."""
+    return None if "timeout" in honoured(spec) else spec.job.timeout or None

@@ -193,7 +193,7 @@ def _never_ready(pool: Pool) -> Missed | None:
 
 def _stuck(pool: Pool) -> Missed | None:
     """A replacement that does not get up keeps the old ones in place."""
-    for index in (*pool.rolling, *range(pool.desired, len(pool.slots))):
+    for index in (*pool.rolling, *range(pool.width, len(pool.slots))):
         if pool.slots[index].history.looping and not pool.slots[index].ready:
             return Missed(f"the replacement is in a crash loop: {pool.slots[index].last_error}; the old workers stay")
     return None
@@ -203,7 +203,7 @@ def _looping(pool: Pool) -> Missed | None:
     """A slot that is wanted, and that crashes again and again, while others do well."""
     for lane in (Lane.FATAL, Lane.BACKOFF):
         index = pool.slots.first(lane)
-        while index is not None and index < pool.desired:
+        while index is not None and index < pool.width:
             slot = pool.slots[index]
             if slot.history.looping:
                 return Missed(f"slot {index} is in a crash loop: {slot.last_error}")

@@ -21,6 +21,7 @@ from chaperone_async.core.commands import (
 )
 from chaperone_async.core.ending import Exit, die, end_gracefully
 from chaperone_async.core.events import (
+    JobOverdue,
     LimitReached,
     ReadyTold,
     Spawned,
@@ -34,6 +35,7 @@ from chaperone_async.core.restart import FRESH
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.core.states import Doom, Due, Frozen, Life, Running, Slot, Spawning, Starting, State
 
+OVERDUE_GRACE = 5.0  # seconds
 _Served = Starting | Running | Frozen
 
 
@@ -55,7 +57,7 @@ def spawned(rules: Rules, slot: Slot, state: Spawning, event: Spawned) -> Move:
     if state.doom is not None:
         return after(told, end_gracefully(rules, slot, life, state.doom, event.at))
     if slot.hold is not None and slot.hold.why == "pause":
-        return with_state(slot, Frozen(life)), (told, Signal(life.ref, "SIGSTOP", "session"))
+        return with_state(slot, Frozen(life)), (told, _pausing(rules, life))
     return after(told, _start(rules, slot, life, event.at))
 
 
@@ -214,9 +216,22 @@ def time_while_running(rules: Rules, slot: Slot, state: Running, event: TimePass
     return _due(slot, state, Due(Reason.MAX_TIME, detail), event.at)
 
 
-def freeze(_rules: Rules, slot: Slot, state: Starting | Running, event: Freeze) -> Move:
+def freeze(rules: Rules, slot: Slot, state: Starting | Running, event: Freeze) -> Move:
     frozen = replace(slot, state=Frozen(state.life), hold=event.hold)
-    return frozen, (Signal(state.life.ref, "SIGSTOP", "session"), tell("worker.paused", state.life, event.at))
+    return frozen, (_pausing(rules, state.life), tell("worker.paused", state.life, event.at))
+
+
+def _pausing(rules: Rules, life: Life) -> Signal:
+    """Whatever it is, SIGCONT undoes it."""
+    how = rules.spec.pauses_by
+    stops = how in {"drain", "SIGSTOP"}  # what comes to life in a pool that drains is frozen: it has no job yet
+    return Signal(life.ref, "SIGSTOP", "session") if stops else Signal(life.ref, how, "worker")
+
+
+def overdue(rules: Rules, slot: Slot, state: Starting | Running, event: JobOverdue) -> Move:
+    """Its job would keep it from stopping for as long as it is let: a moment must do, to clean up."""
+    grace = min(rules.spec.stop.timeout, OVERDUE_GRACE)
+    return end_gracefully(rules, slot, state.life, Doom(Reason.JOB_TIMEOUT, event.detail, grace=grace), event.at)
 
 
 def thaw_in_time(rules: Rules, slot: Slot, state: Frozen, event: TimePassed) -> Move:

@@ -12,7 +12,7 @@ from chaperone_async.core.spec import PoolSpec
 
 Kind = Literal["add", "remove", "change"]
 
-_GIVEN_AT_START = ("command", "queues", "job", "launch", "logs.mode", "logs.path", "health.heartbeat")
+_GIVEN_AT_START = ("command", "queues", "job", "launch", "backend", "logs.mode", "logs.path", "health.heartbeat")
 """`health.heartbeat` is among them since a worker is told it, in WATCHDOG_USEC, and keeps to what it was told."""
 _WRITTEN = {
     "queues": "queue",
@@ -80,7 +80,7 @@ def rolls(old: PoolSpec, new: PoolSpec) -> bool:
 def taken_back(new: PoolSpec, old: PoolSpec) -> PoolSpec:
     """The new one, but for what the old one's workers were given when they started."""
     return replace(
-        new, command=old.command, queues=old.queues, job=old.job, launch=old.launch,
+        new, command=old.command, queues=old.queues, job=old.job, launch=old.launch, backend=old.backend,
         logs=replace(new.logs, mode=old.logs.mode, path=old.logs.path),
         health=replace(new.health, heartbeat=old.health.heartbeat),
     )  # fmt: skip
@@ -100,7 +100,7 @@ def _differences(prefix: str, old: Any, new: Any, *, rolling: bool) -> Iterator[
         if before == after or path in _NOT_WRITTEN:
             continue
         needs_workers = rolling or path in _GIVEN_AT_START
-        if is_dataclass(before):
+        if is_dataclass(before) and type(before) is type(after):
             yield from _differences(f"{path}.", before, after, rolling=needs_workers)
         elif path in {"launch.env", "launch.rlimits"}:
             yield from _entries(_written(path), dict(before), dict(after))

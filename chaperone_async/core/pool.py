@@ -51,7 +51,8 @@ class Undone:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """`desired` workers live in slots 0..desired-1; while due workers are replaced there are `surge` more.
+    """`desired` workers live in slots 0..width-1, among which are those of the surplus; while due workers are replaced
+    there are `surge` more.
 
     `rolling` are the slots whose replacements are awaited before the next ones go. `hold`: the pool is stopped or
     paused as a whole. `shutting`: the supervisor ends, nothing is spawned again, and `kill_by` bounds every grace.
@@ -88,8 +89,13 @@ class Pool:
         return self.spec.name
 
     @property
+    def width(self) -> int:
+        """The slots that are not a surge's."""
+        return self.desired + self.slots.count(Lane.SURPLUS)
+
+    @property
     def target(self) -> int:
-        return self.desired + self.surge
+        return self.width + self.surge
 
     @property
     def wanted(self) -> int:
@@ -102,7 +108,7 @@ class Pool:
         fatal = self.slots.count(Lane.FATAL)
         if not fatal:
             return 0
-        extra = (self.slots[index] for index in range(self.desired, len(self.slots)))
+        extra = (self.slots[index] for index in range(self.width, len(self.slots)))
         return fatal - sum(isinstance(slot.state, Fatal) for slot in extra)
 
     @property

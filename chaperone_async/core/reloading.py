@@ -25,19 +25,28 @@ def reload(turn: Turn, request: ReloadRequested) -> None:
     pool, old, new = turn.pool, turn.pool.spec, request.spec
     if pool.shutting or new == old:
         return
-    resized = new.workers != old.workers
+    size = _size(pool, new)
     turn.change(spec=new, undone=None)
     turn.tell("pool.changed", ", ".join(difference.key for difference in differ(old, new)), request.by)
     if rolls(old, new):
-        _begin(turn, _change(pool, pool.desired if resized else None, request))
+        _begin(turn, _change(pool, None if size is None else pool.desired, request))
     else:
         if pool.change is not None:  # what it may go back to keeps what is accepted now
             back = replace(pool.change, old=taken_back(new, pool.change.old))
-            turn.change(change=replace(back, old_desired=None) if resized else back)
+            turn.change(change=back if size is None else replace(back, old_desired=None))
         for index in turn.targets(None):
             turn.apply(index, Adopt(old, turn.at))
-    if resized:
-        resize(turn, new.workers, request.by)
+    if size is not None:
+        resize(turn, size, request.by)
+
+
+def _size(pool: Pool, new: PoolSpec) -> int | None:
+    """How many workers a pool of the new specification is to have; None: as many as before. A pool that scales itself
+    keeps what it has, within its bounds."""
+    if new.autoscale is not None:
+        within = min(max(pool.desired, new.autoscale.min), new.autoscale.max)
+        return None if within == pool.desired else within
+    return new.workers if new.workers != pool.spec.workers or pool.spec.autoscale is not None else None
 
 
 def _change(pool: Pool, old_desired: int | None, request: ReloadRequested) -> Change:

@@ -88,7 +88,7 @@ def pause(turn: Turn, request: ev.PauseRequested) -> None:
         turn.change(hold=hold)
         turn.tell("pool.paused", f"mode {pool.spec.pause}", request.by)
     command: Halt | Freeze = Freeze(hold, turn.at)
-    if pool.spec.pause == "drain":
+    if pool.spec.pauses_by == "drain":
         command = Halt(Doom(Reason.STOP, f"paused by {request.by}", by=request.by), hold, turn.at)
     for index in turn.targets(request.target):
         slot = turn.pool.slots[index]

@@ -7,7 +7,7 @@ With `max_surge` 0 there are no extra workers: one goes before its successor com
 from chaperone_async.core.commands import Halt, Release
 from chaperone_async.core.pool import Pool
 from chaperone_async.core.reasons import Reason
-from chaperone_async.core.sizing import release_surplus
+from chaperone_async.core.sizing import end_surge
 from chaperone_async.core.slots import Lane
 from chaperone_async.core.states import Doom, Finished, Held, Slot
 from chaperone_async.core.turn import Turn
@@ -24,18 +24,18 @@ def tend_rolling(turn: Turn) -> None:
     if turn.pool.slots.first(Lane.DUE) is None:
         if turn.pool.surge and not turn.pool.rolling:
             turn.change(surge=0)
-            release_surplus(turn, "the replacements are ready", None)
+            end_surge(turn, "the replacements are ready", None)
         return
     _raise_surge(turn)
     while (index := _next(turn.pool)) is not None:
-        if index < turn.pool.desired:
+        if index < turn.pool.width:
             turn.change(rolling=(*turn.pool.rolling, index))
         _end(turn, index)
 
 
 def _free_surge(turn: Turn) -> None:
     """What stands in for others is not stopped or paused on its own: they would wait for it."""
-    for index in range(turn.pool.desired, min(turn.pool.target, len(turn.pool.slots))):
+    for index in range(turn.pool.width, min(turn.pool.target, len(turn.pool.slots))):
         if turn.pool.slots[index].hold is not None:
             turn.apply(index, Release(fresh=False, at=turn.at))
 
@@ -54,10 +54,10 @@ def _next(pool: Pool) -> int | None:
     # Whoever is stopped or paused one by one was missing before: that is no reason never to go on.
     if pool.ready_count <= min(pool.least_ready, pool.wanted - pool.slots.count(Lane.FROZEN)):
         return None
-    surge = pool.slots.first(Lane.DUE, pool.desired)
+    surge = pool.slots.first(Lane.DUE, pool.width)
     if surge is not None:
         return surge
-    relieved = sum(_relieves(pool.slots[index]) for index in range(pool.desired, len(pool.slots)))
+    relieved = sum(_relieves(pool.slots[index]) for index in range(pool.width, len(pool.slots)))
     spared = relieved if pool.surge else 1
     return pool.slots.first(Lane.DUE) if len(pool.rolling) < spared else None
 

@@ -205,10 +205,19 @@ def _explain(
 
 def _called(policy: AutoscalePolicy, estimate: Estimate, sample: Sample, present: Present) -> str:
     jobs = f"{sample.backlog} jobs waiting and {in_flight(sample, present)} in work"
+    if policy.strategy == "python":
+        return f"{policy.python}, told of {jobs}, asks; they"
     if policy.strategy == "backlog":
         return f"{jobs}, {policy.target:g} for each worker,"
     service = "an unknown time" if estimate.service is None else f"{estimate.service:.2f} s"
     return f"{jobs}, {estimate.rate:.2f} more a second, {service} each, to be taken within {policy.target:g} s,"
+
+
+class Leaver(NamedTuple):
+    """Who may be asked to go. `patiently`: it is busy, and must not be killed before its job's own time-out."""
+
+    slot: int
+    patiently: bool = False
 
 
 class Candidate(NamedTuple):

@@ -1,31 +1,67 @@
 """How many slots a pool has: scaling, and what becomes of those that are no longer wanted."""
 
 from dataclasses import replace
+from math import inf
 
 from chaperone_async.core.commands import Halt
 from chaperone_async.core.events import ScaleRequested
 from chaperone_async.core.reasons import Reason
-from chaperone_async.core.states import Doom
+from chaperone_async.core.scaling import Leaver
+from chaperone_async.core.spec import PoolSpec
+from chaperone_async.core.states import Doom, Slot
 from chaperone_async.core.turn import Turn
 
 
 def scale(turn: Turn, request: ScaleRequested) -> None:
-    """By hand: a change of the configuration that is taken back later leaves this number alone."""
-    resize(turn, max(0, request.workers), request.by)
+    """By hand, or by the scaler: a change of the configuration that is taken back later leaves this number alone."""
+    resize(turn, max(0, request.workers), request.by, request.leavers, why=request.why)
     if turn.pool.change is not None:
         turn.change(change=replace(turn.pool.change, old_desired=None))
 
 
-def resize(turn: Turn, workers: int, by: str) -> None:
-    """Slots that are no longer wanted end gracefully, the highest ones first to go."""
-    if workers == turn.pool.desired:
+def resize(turn: Turn, workers: int, by: str, leavers: tuple[Leaver, ...] = (), why: str = "") -> None:
+    """Slots that are no longer wanted end gracefully: those of `leavers` in their order, then the highest ones."""
+    more = workers - turn.pool.desired
+    if more == 0:
         return
-    turn.tell("pool.scaled", f"from {turn.pool.desired} to {workers} workers", by)
-    turn.change(desired=workers, rolling=tuple(index for index in turn.pool.rolling if index < workers))
-    release_surplus(turn, "the pool became smaller", by)
+    told = f"from {turn.pool.desired} to {workers} workers"
+    turn.tell("pool.scaled", f"{told}: {why}" if why else told, by)
+    if more > 0:
+        _recall(turn, more)
+        turn.change(desired=workers)
+    else:
+        _dismiss(turn, -more, by, leavers)
 
 
-def release_surplus(turn: Turn, detail: str, by: str | None) -> None:
+def _recall(turn: Turn, most: int) -> None:
+    """Slots of the surplus are used again before there are more: first those that nobody has to leave."""
+    surplus = sorted((slot for slot in turn.pool.slots if slot.surplus), key=lambda slot: (slot.live, slot.index))
+    for slot in surplus[:most]:
+        wanted = Slot(slot.index, hold=slot.hold) if slot.life is None else replace(slot, surplus=False)
+        turn.change(slots=turn.pool.slots.put(slot.index, wanted))
+
+
+def _dismiss(turn: Turn, many: int, by: str, leavers: tuple[Leaver, ...]) -> None:
+    patience = {leaver.slot: patience_for(turn.pool.spec) for leaver in leavers if leaver.patiently}
+    chosen = [leaver.slot for leaver in leavers if leaver.slot < turn.pool.width]
+    order = dict.fromkeys([*chosen, *range(turn.pool.width - 1, -1, -1)])
+    going = [index for index in order if not turn.pool.slots[index].surplus][:many]
+    turn.change(
+        desired=turn.pool.desired - len(going),
+        rolling=tuple(index for index in turn.pool.rolling if index not in going),
+    )
+    for index in going:
+        turn.change(slots=turn.pool.slots.put(index, replace(turn.pool.slots[index], surplus=True)))
+        doom = Doom(Reason.SCALED_DOWN, "the pool became smaller", grace=patience.get(index), by=by)
+        turn.apply(index, Halt(doom, None, turn.at))
+
+
+def patience_for(spec: PoolSpec) -> float:
+    """Seconds that a busy worker gets to finish: never less than its job may take."""
+    return spec.job.timeout + spec.stop.timeout if spec.job.timeout else inf
+
+
+def end_surge(turn: Turn, detail: str, by: str | None) -> None:
     doom = Doom(Reason.SCALED_DOWN, detail, by=by)
     for index in range(turn.pool.target, len(turn.pool.slots)):
         turn.apply(index, Halt(doom, None, turn.at))

@@ -30,6 +30,7 @@ class Lane(IntEnum):
     FINISHED = 10
     HELD = 11
     FROZEN = 12
+    SURPLUS = 13  # scaled away, whether somebody still lives there or not; then counted in LIVE too, and nowhere else
 
     @property
     def one(self) -> int:

@@ -1,7 +1,10 @@
 """What the operator asked for: one frozen `PoolSpec` per pool, already checked and in base units (seconds, bytes)."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+from chaperone_async.core.backlog import Combine
+from chaperone_async.core.demand import AutoscalePolicy
 
 RestartMode = Literal["always", "on-failure", "never"]
 LoopAction = Literal["breaker", "fatal", "alert"]
@@ -45,6 +48,7 @@ class HealthPolicy:
     exec: tuple[str, ...] = ()
     python: str | None = None  # "module:function", called with the Worker
     callback: bool = False  # a with_health_check function was given in Python
+    stall: float = 0.0  # jobs wait, and nobody gets on with any, for so long: recycle one worker, then more; 0 = never
 
     @property
     def probed(self) -> bool:
@@ -88,11 +92,22 @@ class RecyclePolicy:
     jitter: float = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A further signal to the main process, and the seconds it gets before the next, or SIGKILL, follows."""
+
+    signal: str
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopPolicy:
+    """`signal`, and after `timeout` each of `then`, and in the end SIGKILL over the whole session."""
+
     signal: str = "SIGTERM"
     timeout: float = 30.0
     to: SignalTarget = "worker"
+    then: tuple[Rung, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +130,42 @@ class JobOptions:
     max_exceptions: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """Where a backlog can be read. `options` belong to the kind: a stream's group, a query, a JSON pointer."""
+
+    kind: str
+    address: str
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BacklogPolicy:
+    """How the backlog is sampled. No sources: the backend tells, if it can."""
+
+    sources: tuple[SourceSpec, ...] = ()
+    combine: Combine = "sum"
+    interval: float = 1.0
+    timeout: float = 5.0  # of one sample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendUse:
+    """The queue system of a pool's workers; see system/backends/protocol.py. `settings`, for its attendant, is a JSON
+    object."""
+
+    name: str
+    attendant: str | None = None
+    settings: str = "{}"
+    python: str | None = None  # the application's interpreter; None: our own
+    options: tuple[tuple[str, Any], ...] = ()  # as they were written
+    can: frozenset[str] = frozenset()
+    honours: frozenset[str] = frozenset()  # the job options that its command line has
+    reports: bool = False  # an agent in the worker tells of its jobs
+    keeps_failed: bool = True  # else we do
+    pause_signal: str | None = None  # what pauses its workers, until SIGCONT
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callbacks:
     """Which user functions wait for a say; the functions themselves live in the shell."""
@@ -131,6 +182,9 @@ class PoolSpec:
     queues: tuple[str, ...] = ("default",)
     workers: int = 1  # the configured count; what the pool starts with
     max_workers: int | None = None  # with autoscaling: `workers` is the least
+    autoscale: AutoscalePolicy | None = None
+    backlog: BacklogPolicy = field(default_factory=BacklogPolicy)
+    backend: BackendUse | None = None
     min_ready: int | None = None  # None: 1, or 0 where workers is 0
     max_surge: int = 1  # workers replaced at a time, each only when its replacement is ready; 0: one, without an extra
     essential: bool = True
@@ -150,6 +204,13 @@ class PoolSpec:
     def queue(self) -> str:
         """The queues as one word, in order of priority, as queue systems' command lines take them."""
         return ",".join(self.queues)
+
+    @property
+    def pauses_by(self) -> Literal["drain", "SIGSTOP"] | str:  # noqa: PYI051  the two that are known here
+        """What `pause.mode` comes to: a signal, or that workers finish and their slots stay empty."""
+        if self.pause == "auto" and self.backend is not None:
+            return self.backend.pause_signal or "drain"
+        return "drain" if self.pause == "drain" else "SIGSTOP"
 
     @property
     def least_ready(self) -> int:

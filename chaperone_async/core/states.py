@@ -104,9 +104,13 @@ class Frozen:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
+    """`rungs`: so many further signals of the stop policy have been sent; at `kill_at` the next one follows, or
+    SIGKILL."""
+
     life: Life
     doom: Doom
     kill_at: float
+    rungs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,8 @@ State = Vacant | Held | Live | Consulting | Backoff | Waiting | Finished | Fatal
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """`due` and `tally` are derived once, for the tree of slots."""
+    """`surplus`: scaled away. Who lives there is on its way out, nobody follows, and the slot stays where it is until
+    the pool grows again or there is nothing above it. `due` and `tally` are derived once, for the tree of slots."""
 
     index: int
     state: State = Vacant()
@@ -163,6 +168,7 @@ class Slot:
     restarts: int = 0
     last_id: str | None = None
     last_error: str = ""  # why the last worker died, in words
+    surplus: bool = False
     due: float = field(init=False, default=inf)
     tally: int = field(init=False, default=0)
 
@@ -218,11 +224,14 @@ _LANES: dict[type, int] = {
     Fatal: Lane.FATAL.one,
 }
 _LOOPING, _READY, _DUE = Lane.LOOPING.one, Lane.READY.one, Lane.DUE.one
+_SURPLUS, _SURPLUS_LIVE = Lane.SURPLUS.one, Lane.SURPLUS.one + Lane.LIVE.one
 _READY_PROVEN, _DUE_IDLE = Lane.READY.one + Lane.PROVEN.one, Lane.DUE.one + Lane.DUE_IDLE.one
 
 
 def _tally(slot: Slot) -> int:
     state = slot.state
+    if slot.surplus:
+        return _SURPLUS_LIVE if isinstance(state, LIVE) else _SURPLUS
     tally = _LANES[type(state)]
     looping = slot.history.looping
     if looping and not isinstance(state, Held | Finished):  # those are not wanted now

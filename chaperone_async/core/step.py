@@ -83,7 +83,10 @@ def _occupy(turn: Turn, index: int, hold: Hold | None) -> None:
 def _trim(turn: Turn) -> None:
     """Slots beyond what is wanted disappear when nobody lives there, the highest first: none is tried again there, and
     none has a right to stay because it has given up or finished."""
-    while (last := len(turn.pool.slots) - 1) >= turn.pool.target and turn.pool.slots[last].life is None:
+    while (last := len(turn.pool.slots) - 1) >= 0:
+        slot = turn.pool.slots[last]
+        if slot.life is not None or not (slot.surplus or last >= turn.pool.target):
+            return
         turn.change(slots=turn.pool.slots.pop())
 
 

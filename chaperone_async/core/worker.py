@@ -40,6 +40,7 @@ from chaperone_async.core.ending import (
     kill_again,
     kill_now,
     kill_unborn,
+    overdue_stopping,
     park,
     release_consulting,
     stop_extended,
@@ -50,6 +51,7 @@ from chaperone_async.core.ending import (
 from chaperone_async.core.events import (
     CallbackReturned,
     Exited,
+    JobOverdue,
     LimitReached,
     ReadyTold,
     Spawned,
@@ -65,6 +67,7 @@ from chaperone_async.core.living import (
     check_starting,
     freeze,
     limit_reached,
+    overdue,
     pardon,
     retire,
     spawn,
@@ -98,26 +101,26 @@ from chaperone_async.core.states import (
 
 COLUMNS = (
     Begin, Spawned, SpawnFailed, Exited, Checked, ReadyTold, StoppingTold, TimeExtended, LimitReached,
-    CallbackReturned, TimePassed, Halt, KillNow, Freeze, Release, Retire, Pardon, Adopt, Park, Try,
+    JobOverdue, CallbackReturned, TimePassed, Halt, KillNow, Freeze, Release, Retire, Pardon, Adopt, Park, Try,
 )  # fmt: skip
 _ = ignore
 
 # fmt: off
 _ROWS: dict[type, tuple[Cell, ...]] = {
-    #            Begin  Spawned  SpawnFailed   Exited  Checked         ReadyTold         StoppingTold   TimeExtended    LimitReached   CallbackReturned TimePassed           Halt           KillNow       Freeze      Release             Retire  Pardon  Adopt           Park  Try
-    Vacant:     (spawn, _,       _,            _,      _,              _,                _,             _,              _,             _,               _,                   halt_empty,    halt_empty,   hold_empty, unhold,             _,      _,      _,              park, be_canary),
-    Held:       (_,     _,       _,            _,      _,              _,                _,             _,              _,             _,               free_in_time,        halt_empty,    halt_empty,   hold_empty, free,               _,      _,      _,              _,    _),
-    Spawning:   (_,     spawned, spawn_failed, _,      _,              told_ready_early, _,             _,              _,             _,               _,                   halt_unborn,   kill_unborn,  hold_later, unhold,             retire, pardon, _,              _,    _),
-    Starting:   (_,     _,       _,            exited, check_starting, told_ready,       stopping_told, start_extended, limit_reached, _,               time_while_starting, halt,          kill_now,     freeze,     unhold,             retire, pardon, adopt_starting, _,    _),
-    Running:    (_,     _,       _,            exited, check_running,  _,                stopping_told, _,              limit_reached, _,               time_while_running,  halt,          kill_now,     freeze,     unhold,             retire, pardon, adopt,          _,    _),
-    Frozen:     (_,     _,       _,            exited, _,              told_ready_early, stopping_told, _,              limit_reached, _,               thaw_in_time,        halt,          kill_now,     hold_later, thaw,               retire, pardon, adopt,          _,    _),
-    Stopping:   (_,     _,       _,            exited, _,              _,                _,             stop_extended,  _,             _,               time_while_stopping, halt_stopping, kill_now,     hold_later, unhold,             _,      _,      _,              _,    _),
-    Killing:    (_,     _,       _,            exited, _,              _,                _,             _,              _,             _,               kill_again,          halt_killing,  halt_killing, hold_later, unhold,             _,      _,      _,              _,    _),
-    Consulting: (_,     _,       _,            _,      _,              _,                _,             _,              _,             consulted,       consulted,           halt_empty,    halt_empty,   hold_empty, release_consulting, _,      _,      _,              _,    _),
-    Backoff:    (_,     _,       _,            _,      _,              _,                _,             _,              _,             _,               vacate,              halt_empty,    halt_empty,   hold_empty, free,               _,      _,      _,              park, be_canary),
-    Waiting:    (_,     _,       _,            _,      _,              _,                _,             _,              _,             _,               _,                   halt_empty,    halt_empty,   hold_empty, free,               _,      _,      _,              _,    be_canary),
-    Finished:   (_,     _,       _,            _,      _,              _,                _,             _,              _,             _,               _,                   halt_empty,    halt_empty,   _,          free,               _,      _,      _,              _,    _),
-    Fatal:      (_,     _,       _,            _,      _,              _,                _,             _,              _,             _,               _,                   halt_empty,    halt_empty,   _,          free,               _,      _,      _,              _,    _),
+    #            Begin  Spawned  SpawnFailed   Exited  Checked         ReadyTold         StoppingTold   TimeExtended    LimitReached   JobOverdue        CallbackReturned TimePassed           Halt           KillNow       Freeze      Release             Retire  Pardon  Adopt           Park  Try
+    Vacant:     (spawn, _,       _,            _,      _,              _,                _,             _,              _,             _,                _,               _,                   halt_empty,    halt_empty,   hold_empty, unhold,             _,      _,      _,              park, be_canary),
+    Held:       (_,     _,       _,            _,      _,              _,                _,             _,              _,             _,                _,               free_in_time,        halt_empty,    halt_empty,   hold_empty, free,               _,      _,      _,              _,    _),
+    Spawning:   (_,     spawned, spawn_failed, _,      _,              told_ready_early, _,             _,              _,             _,                _,               _,                   halt_unborn,   kill_unborn,  hold_later, unhold,             retire, pardon, _,              _,    _),
+    Starting:   (_,     _,       _,            exited, check_starting, told_ready,       stopping_told, start_extended, limit_reached, overdue,          _,               time_while_starting, halt,          kill_now,     freeze,     unhold,             retire, pardon, adopt_starting, _,    _),
+    Running:    (_,     _,       _,            exited, check_running,  _,                stopping_told, _,              limit_reached, overdue,          _,               time_while_running,  halt,          kill_now,     freeze,     unhold,             retire, pardon, adopt,          _,    _),
+    Frozen:     (_,     _,       _,            exited, _,              told_ready_early, stopping_told, _,              limit_reached, _,                _,               thaw_in_time,        halt,          kill_now,     hold_later, thaw,               retire, pardon, adopt,          _,    _),
+    Stopping:   (_,     _,       _,            exited, _,              _,                _,             stop_extended,  _,             overdue_stopping, _,               time_while_stopping, halt_stopping, kill_now,     hold_later, unhold,             _,      _,      _,              _,    _),
+    Killing:    (_,     _,       _,            exited, _,              _,                _,             _,              _,             _,                _,               kill_again,          halt_killing,  halt_killing, hold_later, unhold,             _,      _,      _,              _,    _),
+    Consulting: (_,     _,       _,            _,      _,              _,                _,             _,              _,             _,                consulted,       consulted,           halt_empty,    halt_empty,   hold_empty, release_consulting, _,      _,      _,              _,    _),
+    Backoff:    (_,     _,       _,            _,      _,              _,                _,             _,              _,             _,                _,               vacate,              halt_empty,    halt_empty,   hold_empty, free,               _,      _,      _,              park, be_canary),
+    Waiting:    (_,     _,       _,            _,      _,              _,                _,             _,              _,             _,                _,               _,                   halt_empty,    halt_empty,   hold_empty, free,               _,      _,      _,              _,    be_canary),
+    Finished:   (_,     _,       _,            _,      _,              _,                _,             _,              _,             _,                _,               _,                   halt_empty,    halt_empty,   _,          free,               _,      _,      _,              _,    _),
+    Fatal:      (_,     _,       _,            _,      _,              _,                _,             _,              _,             _,                _,               _,                   halt_empty,    halt_empty,   _,          free,               _,      _,      _,              _,    _),
 }
 # fmt: on
 TABLE: Mapping[type, Mapping[type, Cell]] = {

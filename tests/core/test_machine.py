@@ -10,7 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from chaperone_async.core import events as ev
 from chaperone_async.core.actions import Spawn
+from chaperone_async.core.living import OVERDUE_GRACE
 from chaperone_async.core.reasons import Reason
+from chaperone_async.core.scaling import Leaver
 from chaperone_async.core.slots import Lane
 from chaperone_async.core.spec import (
     Callbacks,
@@ -19,12 +21,26 @@ from chaperone_async.core.spec import (
     PoolSpec,
     RecyclePolicy,
     RestartPolicy,
+    Rung,
     StopPolicy,
 )
-from chaperone_async.core.states import Finished, Frozen, Held, Hold, Killing, Running, Spawning, Starting, Stopping
+from chaperone_async.core.states import (
+    Consulting,
+    Finished,
+    Frozen,
+    Held,
+    Hold,
+    Killing,
+    Running,
+    Spawning,
+    Starting,
+    Stopping,
+    Vacant,
+)
 from chaperone_async.core.step import step
 from tests.core.world import World
 
+LEAVING = Spawning | Stopping | Killing | Consulting | Vacant | Held
 specs = st.builds(
     PoolSpec,
     name=st.just("p"),
@@ -44,7 +60,11 @@ specs = st.builds(
         crash_loop=st.builds(CrashLoop, count=st.integers(1, 3), action=st.sampled_from(["breaker", "fatal", "alert"])),
     ),
     recycle=st.builds(RecyclePolicy, max_time=st.sampled_from([0.0, 20.0])),
-    stop=st.builds(StopPolicy, timeout=st.sampled_from([0.0, 3.0, 30.0])),
+    stop=st.builds(
+        StopPolicy,
+        timeout=st.sampled_from([0.0, 3.0, 30.0]),
+        then=st.sampled_from([(), (Rung("SIGQUIT", 2.0),), (Rung("SIGQUIT", 2.0), Rung("SIGINT", 1.0))]),
+    ),
     callbacks=st.builds(Callbacks, on_crash=st.booleans(), on_unhealthy=st.booleans()),
 )
 
@@ -93,7 +113,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.world.check(ref, check, passed=passed)
 
     @precondition(lambda self: self.world.alive)
-    @rule(data=st.data(), what=st.sampled_from(["ready", "stopping", "extend", "memory", "jobs"]))
+    @rule(data=st.data(), what=st.sampled_from(["ready", "stopping", "extend", "memory", "jobs", "overdue"]))
     def says(self, data: Any, what: str) -> None:
         ref, now = self.some_alive(data), self.world.now
         said: dict[str, ev.PoolEvent] = {
@@ -102,8 +122,11 @@ class PoolMachine(RuleBasedStateMachine):
             "extend": ev.TimeExtended(ref, 5.0, now),
             "memory": ev.LimitReached(ref, Reason.MEMORY, "", now),
             "jobs": ev.LimitReached(ref, Reason.MAX_JOBS, "", now),
+            "overdue": ev.JobOverdue(ref, "", now),
         }
         self.past.append(said[what])
+        if what == "overdue":
+            self.least_grace = min(self.least_grace, OVERDUE_GRACE)
         self.world.send(said[what])
 
     @precondition(lambda self: self.world.consults)
@@ -140,9 +163,9 @@ class PoolMachine(RuleBasedStateMachine):
 
     # Operators
 
-    @rule(workers=st.integers(0, 5))
-    def scale(self, workers: int) -> None:
-        self.world.send(ev.ScaleRequested(workers, self.world.now))
+    @rule(workers=st.integers(0, 5), first=st.lists(st.integers(0, 6), max_size=3, unique=True))
+    def scale(self, workers: int, first: list[int]) -> None:
+        self.world.send(ev.ScaleRequested(workers, self.world.now, leavers=tuple(map(Leaver, first))))
 
     @rule(data=st.data(), kind=st.sampled_from([
         ev.StartRequested, ev.StopRequested, ev.RestartRequested, ev.RollRequested,
@@ -240,7 +263,8 @@ class PoolMachine(RuleBasedStateMachine):
     @invariant()
     def what_is_replaced_is_awaited_within_the_pool(self) -> None:
         pool = self.world.pool
-        assert all(index < pool.desired for index in pool.rolling)
+        assert all(index < pool.width for index in pool.rolling)
+        assert not any(pool.slots[index].surplus for index in pool.rolling)
         assert pool.surge <= max(1, pool.spec.max_surge, 2)
 
     @invariant()
@@ -250,9 +274,16 @@ class PoolMachine(RuleBasedStateMachine):
         assert count(Lane.LIVE) == sum(slot.live for slot in slots)
         assert count(Lane.READY) == sum(slot.ready for slot in slots)
         assert count(Lane.LOOPING) == sum(
-            slot.history.looping and not isinstance(slot.state, Held | Finished) for slot in slots
+            slot.history.looping and not slot.surplus and not isinstance(slot.state, Held | Finished) for slot in slots
         )
+        assert count(Lane.SURPLUS) == sum(slot.surplus for slot in slots)
         assert self.world.pool.slots.due == min((slot.due for slot in slots), default=inf)
+
+    @invariant()
+    def who_is_scaled_away_is_on_its_way_out(self) -> None:
+        slots = self.world.pool.slots
+        assert all(not slot.surplus or isinstance(slot.state, LEAVING) for slot in slots)
+        assert not len(slots) or not slots[len(slots) - 1].surplus or slots[len(slots) - 1].life is not None
 
     @invariant()
     def frozen_only_on_hold(self) -> None:
@@ -322,7 +353,8 @@ class PoolMachine(RuleBasedStateMachine):
         if pool.spec.recycle.max_time == 0 and not any(slot.life and slot.life.leaving for slot in pool.slots):
             assert (pool.surge, pool.rolling) == (0, ()), "a roll that never ends"
             assert pool.breaker is None
-            assert len(pool.slots) == pool.desired
+            assert len(pool.slots) == pool.width
+            assert not any(slot.surplus and slot.live for slot in pool.slots)
             gone = pool.slots.count(Lane.FATAL)
             assert pool.ready_count == pool.live - frozen == max(0, pool.wanted) - frozen - gone
             assert pool.change is None or frozen or gone, "a change that never ends"
