@@ -48,6 +48,14 @@ class ConflictError(ChaperoneError):
     """What is asked for does not go together with what there is, or what is under way."""
 
 
+class QueueError(ChaperoneError):
+    """A queue system refused what was asked of it, or its library failed."""
+
+
+class QueueUnavailable(QueueError):
+    """A queue cannot be reached, or does not answer in time."""
+
+
 class ListenError(ChaperoneError):
     """A listening address cannot be had."""
 

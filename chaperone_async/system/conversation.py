@@ -49,6 +49,7 @@ class Conversation:
         self._jobs: dict[tuple[int, str], tuple[str | None, float]] = {}  # running: name and start, oldest first
         self._ended_at: float | None = None
         self._busy = 0.0
+        self._mark = ""
         self._told: Telemetry | None = EMPTY  # None: something new was said since
 
     @property
@@ -68,6 +69,8 @@ class Conversation:
                 since,
                 self._ended_at,
                 self._busy,
+                tuple([(job, since) for (_, job), (_, since) in self._jobs.items()]),
+                self._mark,
             )
         return self._told
 
@@ -84,6 +87,8 @@ class Conversation:
         self._told = None
         if alive:
             self._heartbeat_at = now
+        if "X_CHAPERONE_MARK" in fields:
+            self._mark = fields["X_CHAPERONE_MARK"][:MAX_TEXT]
         if "STATUS" in fields:
             self._status = fields["STATUS"][:MAX_TEXT]
         if now - self._swept_at >= _SWEEP:
@@ -97,7 +102,12 @@ class Conversation:
             self._count(process, report)
             self._follow_job(process, report, now)
             if report.event == "end":
-                notices.append(JobNotice(self._ref))
+                notices.append(
+                    JobNotice(
+                        self._ref, report.job, report.name, report.queue, report.ok, report.seconds, report.wait,
+                        report.error, report.arguments,
+                    )
+                )  # fmt: skip
         return notices
 
     def _count(self, process: _Sender, report: JobReport) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 LONGEST_EXTENSION = 3600.0  # seconds
+MAX_ARGUMENTS = 12_288  # characters of a failed job's arguments; cut, they could not be sent again
 MAX_TEXT = 512  # characters kept of a status, a job's id or name
 MAX_JOBS = 256  # remembered as running, per process
 _WHOLE = re.compile(r"[0-9]{1,15}")
@@ -37,6 +38,10 @@ class JobReport(NamedTuple):
     done: int | None
     failed: int | None
     running: int
+    queue: str | None = None
+    wait: float | None = None  # seconds
+    error: str | None = None
+    arguments: str | None = None  # what it takes to send a failed job again
 
 
 def read_report(fields: Mapping[str, str]) -> JobReport | None:
@@ -50,7 +55,8 @@ def read_report(fields: Mapping[str, str]) -> JobReport | None:
     if event not in {None, "start", "end"} or (event and not job) or ok not in {"0", "1"}:
         raise Malformed
     running = _count(fields, "X_CHAPERONE_RUNNING")
-    _seconds(fields, "X_CHAPERONE_WAIT_MS")
+    wait = _seconds(fields, "X_CHAPERONE_WAIT_MS")
+    arguments = fields.get("X_CHAPERONE_ARGS")
     return JobReport(
         event,
         job[:MAX_TEXT],
@@ -60,6 +66,10 @@ def read_report(fields: Mapping[str, str]) -> JobReport | None:
         done,
         failed,
         MAX_JOBS if running is None else min(running, MAX_JOBS),
+        fields.get("X_CHAPERONE_QUEUE", "")[:MAX_TEXT] or None,
+        wait,
+        fields.get("X_CHAPERONE_ERROR", "")[:MAX_TEXT] or None,
+        arguments if arguments is not None and len(arguments) <= MAX_ARGUMENTS else None,
     )
 
 

@@ -22,7 +22,7 @@ from chaperone_async.system.message import Malformed
 from chaperone_async.system.ports import NoticeSink, Telemetry
 
 SUPPORTED = hasattr(socket, "SO_PASSCRED")  # elsewhere a sender cannot be told from an impostor
-MAX_DATAGRAM = 4096
+MAX_DATAGRAM = 16_384
 _PER_TURN = 32  # datagrams read from one socket in one turn of the loop
 _MAX_PENDING = 16  # datagrams kept until the worker's pid is known
 _LONGEST_PATH = 107  # sun_path without its final zero

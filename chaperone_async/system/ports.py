@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from chaperone_async.core.backlog import Backlog
+from chaperone_async.core.demand import Sample
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.spec import PoolSpec, SignalTarget
 
@@ -52,6 +54,8 @@ class Telemetry:
     current_job_since: float | None = None
     last_job_ended_at: float | None = None
     busy_seconds: float = 0.0  # total duration of ended jobs
+    running: tuple[tuple[str, float], ...] = ()  # jobs in work, with when they began; the longest running first
+    mark: str = ""  # X_CHAPERONE_MARK: what its queue system knows it by
 
 
 OutputSink = Callable[[WorkerRef, bytes], None]
@@ -117,9 +121,17 @@ class ExtendNotice:
 
 @dataclass(frozen=True, slots=True)
 class JobNotice:
-    """A job ended; the new telemetry is in the table."""
+    """A job ended; the new telemetry is in the table. `arguments`: of a failed one, what it takes to send it again."""
 
     ref: WorkerRef
+    job: str
+    name: str | None
+    queue: str | None
+    ok: bool
+    seconds: float | None
+    wait: float | None
+    error: str | None
+    arguments: str | None
 
 
 Notice = ReadyNotice | StoppingNotice | ExtendNotice | JobNotice
@@ -137,6 +149,64 @@ class TelemetrySource(Protocol):
 
     def telemetry(self, ref: WorkerRef) -> Telemetry:
         """An empty one for a worker that has said nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadWorker:
+    """Whose jobs are to be put back. `jobs`: the ids of those it had told to be in work; `mark` as in `Telemetry`."""
+
+    worker_id: str
+    slot: int
+    pid: int
+    jobs: tuple[str, ...]
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailedJob:
+    """`at`: seconds since the epoch. None: not known."""
+
+    id: str
+    queue: str | None
+    name: str | None
+    arguments: str | None
+    error: str | None
+    at: float | None
+    attempts: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedPage:
+    """The newest first. `next`: the id to go on after; None: that was all. `recorded_by_us`: the queue system itself
+    keeps none."""
+
+    jobs: tuple[FailedJob, ...]
+    next: str | None
+    recorded_by_us: bool = False
+
+
+class PoolQueue(Protocol):
+    """The queues of one pool, seen from outside. Whatever it asks is bounded in time; all raise QueueUnavailable, where
+    nobody answers, and QueueError."""
+
+    @property
+    def can(self) -> frozenset[str]:
+        """Of backlog, failed, retry, flush, reclaim."""
+
+    async def backlog(self) -> Backlog: ...
+    async def call_for(self, sample: Sample) -> float | None:
+        """What the function of strategy "python" calls for; None: it does not say."""
+
+    async def failed(self, limit: int, after: str | None) -> FailedPage: ...
+    async def retry(self, ids: Sequence[str] | None) -> int:
+        """None: all."""
+
+    async def flush(self, ids: Sequence[str] | None) -> int: ...
+    async def reclaim(self, dead: DeadWorker) -> int:
+        """Jobs put back into their queue."""
+
+    def note_failed(self, notice: JobNotice) -> None:
+        """A job has failed: for the list that we keep where the queue system keeps none."""
 
 
 class UsageSampler(Protocol):

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     import socket
     from typing import Self
 
-__all__ = ["Job", "extend_timeout", "heartbeat", "job", "ready", "should_stop", "status", "stopping"]
+__all__ = ["Job", "extend_timeout", "heartbeat", "job", "mark", "ready", "should_stop", "status", "stopping"]
 
-_MAX_TEXT = 256  # bytes of an id or a name; a datagram holds 4096
+_MAX_TEXT = 256  # bytes of an id or a name
+_MAX_ARGUMENTS = 12_288  # a datagram holds 16,384
 _MAX_STATUS = 1024
 _BEAT = 0.1  # seconds between heartbeats: more often tells nothing
 
@@ -52,6 +53,12 @@ def status(text: str) -> None:
 def stopping() -> None:
     """Going by itself: no new jobs are taken."""
     _here().send("STOPPING=1")
+
+
+def mark(text: str) -> None:
+    """What the queue system knows this worker by, if that is not its `CHAPERONE_WORKER_ID`: so its jobs can be put back
+    when it dies."""
+    _here().send(f"X_CHAPERONE_MARK={_clean(text)}")
 
 
 def extend_timeout(seconds: float) -> None:
@@ -85,14 +92,17 @@ class Job:
         _here().started(self._fields + wait)
         return self
 
-    def end(self, error: BaseException | str | None = None) -> None:
-        """Failed, if there was an error. Nothing happens for a job that is not running."""
+    def end(self, error: BaseException | str | None = None, arguments: str | None = None) -> None:
+        """Failed, if there was an error. Nothing happens for a job that is not running. `arguments`: JSON that it takes
+        to send a failed job again, where the queue system does not keep it; left out if it is too long."""
         if self._since is None:
             return
         milliseconds, self._since = (time.monotonic() - self._since) * 1000, None
         fields = f"{self._fields}\nX_CHAPERONE_MS={milliseconds:.1f}"
         if error is not None:
             fields += f"\nX_CHAPERONE_ERROR={_clean(_describe(error), _MAX_STATUS)}"
+            if arguments is not None and len(arguments) <= _MAX_ARGUMENTS and "\n" not in arguments:
+                fields += f"\nX_CHAPERONE_ARGS={arguments}"
         _here().ended(fields, "1" if error is None else "0")
 
     def __enter__(self) -> "Self":

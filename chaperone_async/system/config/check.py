@@ -1,11 +1,13 @@
 """Contradictions: values that are right one by one and wrong together."""
 
 from collections.abc import Iterator
+from functools import reduce
 
 from chaperone_async.core.expand import JOB_WORDS, job_words, words_in
 from chaperone_async.core.spec import MB, PoolSpec
-from chaperone_async.system.config.layers import Layer, stated
-from chaperone_async.system.config.model import HttpTable
+from chaperone_async.system.config.check_queues import check_sources, scaling
+from chaperone_async.system.config.layers import Layer, merge, stated
+from chaperone_async.system.config.model import HttpTable, PoolTable
 from chaperone_async.system.config.problems import Place, Problems
 
 Contradiction = tuple[tuple[str, ...], str]
@@ -15,9 +17,15 @@ Contradiction = tuple[tuple[str, ...], str]
 def check_pool(spec: PoolSpec, grace: float, layers: tuple[Layer, ...], problems: Problems) -> None:
     """Reports each at the place the value was written, but none that rests on a value already refused."""
     own = layers[0].at
-    if not spec.command and not _refused("command", layers, problems):
+    runs = ("command", "backend", *(layers[0].table.backends or ()))
+    if not spec.command and not any(_refused(key, layers, problems) for key in runs):
         problems.add(own / "command", 'is missing; add one such as command = "python worker.py"')
-    contradictions = (*_counts_and_times(spec, grace), *_restarts(spec), *_limits_and_logs(spec), *_job_options(spec))
+    written = reduce(merge, (layer.table for layer in layers), PoolTable())
+    contradictions = (
+        *_counts_and_times(spec, grace), *_restarts(spec), *_limits_and_logs(spec), *_job_options(spec),
+        *scaling(spec, written),
+    )  # fmt: skip
+    check_sources(written, layers, problems)
     for keys, why in contradictions:
         if not any(_refused(key, layers, problems) for key in keys):
             problems.add(stated(layers, keys[0]) or own.below(keys[0]), why)
@@ -75,12 +83,15 @@ def _limits_and_logs(spec: PoolSpec) -> Iterator[Contradiction]:
 
 
 def _job_options(spec: PoolSpec) -> Iterator[Contradiction]:
-    """What is set must reach the worker, and what the worker is told must be set."""
+    """What is set must reach the worker, and what the worker is told must be set. A job's time-out we see to ourselves,
+    where nobody else does."""
+    if spec.backend is not None:
+        return
     told, used, given = words_in(spec.command), words_in((*spec.command, *spec.health.exec)), job_words(spec.job)
     if spec.job.backoff == ():
         yield ("job.backoff",), "names no delay; write one such as 5, or a list such as [1, 5, 10]"
     for word in JOB_WORDS:
-        if word in given and word not in told and spec.command:
+        if word in given and word not in told and spec.command and word != "timeout":
             why = f"cannot be honoured: the command of pool {spec.name!r} does not take it"
             yield (f"job.{word}", "command"), f"{why}; write {{{word}}} into the command, or remove it"
         if word in used and word not in given:

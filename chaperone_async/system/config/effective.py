@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any, get_args, get_origin
 
 from chaperone_async.core.spec import PoolSpec
-from chaperone_async.system.config.keys import Table, keys_of
+from chaperone_async.system.config.keys import Table, is_table, keys_of
 from chaperone_async.system.config.listeners import DEFAULT_TCP
 from chaperone_async.system.config.load import (
     DEFAULT_GRACE,
@@ -15,14 +15,24 @@ from chaperone_async.system.config.load import (
     Config,
 )
 from chaperone_async.system.config.model import FileTable, PoolTable
-from chaperone_async.system.config.units import Duration, SocketMode
+from chaperone_async.system.config.units import Duration, SocketMode, Workers
 
 Values = dict[str, Any]
 """By key, tables within tables. What has no value has no key."""
 
 
 def pool_values(spec: PoolSpec) -> Values:
+    workers: int = spec.workers
+    if spec.max_workers is not None:
+        workers = Workers(spec.workers)
+        workers.max = spec.max_workers
     otherwise = SimpleNamespace(
+        workers=workers,
+        backend=None if spec.backend is None else spec.backend.name,
+        python=None if spec.backend is None else spec.backend.python,
+        command=spec.command if spec.backend is None else None,  # which is the backend's
+        backlog=_backlog(spec),
+        autoscale=spec.autoscale,
         queue=spec.queues,
         min_ready=spec.least_ready,
         env=dict(spec.launch.env),
@@ -30,7 +40,24 @@ def pool_values(spec: PoolSpec) -> Values:
         callback_timeout=spec.callbacks.timeout,
         pause=SimpleNamespace(mode=spec.pause),
     )
-    return _values(PoolTable, otherwise, spec, spec.launch)
+    values = _values(PoolTable, otherwise, spec, spec.launch)
+    if spec.backend is not None and spec.backend.options:
+        values[spec.backend.name] = {
+            key: list(value) if isinstance(value, tuple) else value for key, value in spec.backend.options
+        }
+    return values
+
+
+def _backlog(spec: PoolSpec) -> SimpleNamespace:
+    """Sources as tables: what is told of them is named by their kind."""
+    sources = [
+        {source.kind: dict(source.options)["argv"]}
+        if not source.address
+        else {source.kind: source.address, **dict(source.options)}
+        for source in spec.backlog.sources
+    ]
+    policy = spec.backlog
+    return SimpleNamespace(source=sources, combine=policy.combine, interval=policy.interval, timeout=policy.timeout)
 
 
 def pool_defaults() -> Values:
@@ -73,7 +100,7 @@ def _values(table: type[Table], *sources: object) -> Values:
     found: Values = {}
     for key in keys_of(table).values():
         value = next((getattr(source, key.name) for source in sources if hasattr(source, key.name)), None)
-        if value is None or value == () or value == {}:
+        if value is None or value in ((), {}, []):
             continue
         if (written := _values(key.table, value) if key.table else in_file(key.kind, value)) != {}:
             found[key.key] = written
@@ -83,6 +110,8 @@ def _values(table: type[Table], *sources: object) -> Values:
 def in_file(kind: Any, value: Any) -> Any:
     """One value of this type of the model."""
     if get_origin(kind) is tuple:
+        if is_table(get_args(kind)[0]):
+            return list(value)
         return [in_file(get_args(kind)[0], item) for item in value]
     if get_origin(kind) is dict:
         return {name: in_file(get_args(kind)[1], item) for name, item in value.items()}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeGuard, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -11,6 +11,14 @@ from msgspec import Struct
 
 class Table(Struct, kw_only=True):
     """A TOML table: unknown keys are refused, and every key may be left out."""
+
+    others: ClassVar[str | None] = None
+    """The field, of type `dict[str, Table]`, with the tables that are found by `other`."""
+
+    @classmethod
+    def other(cls, _key: str) -> "type[Table] | None":
+        """What a table of this name is, which is no field of ours."""
+        return None
 
 
 class About(NamedTuple):
@@ -30,13 +38,17 @@ class Key(NamedTuple):
 
     @property
     def table(self) -> type[Table] | None:
-        return self.kind if isinstance(self.kind, type) and issubclass(self.kind, Table) else None
+        return self.kind if is_table(self.kind) else None
+
+
+def is_table(kind: Any) -> TypeGuard[type[Table]]:
+    return isinstance(kind, type) and issubclass(kind, Table)
 
 
 @cache
 def keys_of(table: type[Table]) -> Mapping[str, Key]:
     """By their names in the file, in the order of the model."""
-    fields = (_read(field) for field in msgspec.structs.fields(table))
+    fields = (_read(field) for field in msgspec.structs.fields(table) if field.name != table.others)
     return MappingProxyType({key.key: key for key in fields})
 
 

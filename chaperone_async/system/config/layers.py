@@ -25,16 +25,27 @@ def merge(over: TableT, base: TableT) -> TableT:
         if isinstance(own, Table) and isinstance(inherited, Table):
             merged[field.name] = merge(own, inherited)
         elif isinstance(own, dict) and isinstance(inherited, dict):
-            merged[field.name] = {**inherited, **own}
+            both = {key: _merged(own[key], inherited[key]) for key in own.keys() & inherited.keys()}
+            merged[field.name] = {**inherited, **own, **both}
         else:
             merged[field.name] = inherited if own is None else own
     return type(over)(**merged)
 
 
+def _merged(over: Any, base: Any) -> Any:
+    return merge(over, base) if isinstance(over, Table) else over
+
+
 def stated(layers: tuple[Layer, ...], key: str) -> Place | None:
     """Where this key of a pool (such as `stop.timeout`) was written; None if it has its default."""
-    at = nearest(layers, key.split("."))
+    at = nearest(layers, path_of(key.split(".")))
     return None if at is None else at.below(key)
+
+
+def path_of(names: Sequence[str]) -> Sequence[str]:
+    """Of a pool's key in our code: the backends' tables are one level deeper."""
+    known = {field.name for field in msgspec.structs.fields(PoolTable)}
+    return names if names[0] in known else ("backends", *names)
 
 
 def nearest(layers: Iterable[tuple[Place, Table]], names: Sequence[str]) -> Place | None:

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.errors import ConfigError
 from chaperone_async.system.config import listeners
+from chaperone_async.system.config.backend import plan_backend
 from chaperone_async.system.config.build import build_pool
 from chaperone_async.system.config.check import check_pool, check_tls
+from chaperone_async.system.config.check_queues import check_budget
 from chaperone_async.system.config.find import SYSTEM_FILE, Document, find_document
 from chaperone_async.system.config.layers import Layer, merge, refuse_repetition, stated
 from chaperone_async.system.config.model import (
@@ -59,6 +61,7 @@ class Config:
     socket_mode: int = DEFAULT_SOCKET_MODE  # permissions of unix sockets
     watch: bool = False
     files: tuple[str, ...] = ()  # the main file and all that it includes, absolute
+    budget: int | None = None  # workers of all autoscaled pools together
     hidden: frozenset[str] = field(default=frozenset(), repr=False)  # what to `secrets.mask` in anything that is shown
 
 
@@ -117,6 +120,8 @@ def _assemble(reading: Reading, env: Mapping[str, str], problems: Problems) -> C
         grace = math.inf  # a grace that was refused contradicts nothing
     if not stacks and not any(problems.touch(at / key) for at, _ in files for key in ("pools", "include")):
         problems.add(main.at / "pools", 'there are none; add a table such as [pools.emails] with command = "…" in it')
+    pools = tuple(_build_and_check(layers, grace, problems) for layers in stacks)
+    check_budget(whole.budget, pools, main.at, problems)
     return Config(
         name=str(whole.name or os.uname().nodename),
         listen=listeners.complete(
@@ -128,19 +133,21 @@ def _assemble(reading: Reading, env: Mapping[str, str], problems: Problems) -> C
         grace=grace,
         log_format=logs.format or DEFAULT_LOG_FORMAT,
         log_level=logs.level or DEFAULT_LOG_LEVEL,
-        pools=tuple(_build_and_check(layers, grace, problems) for layers in stacks),
+        pools=pools,
         source=str(main.path.absolute()),
         stated_stops=frozenset(layers[0].at.keys[-1] for layers in stacks if stated(layers, "stop.timeout")),
         socket_mode=DEFAULT_SOCKET_MODE if http.socket_mode is None else int(http.socket_mode),
         watch=bool(whole.watch),
         files=tuple(str(document.path.absolute()) for document in documents),
+        budget=None if whole.budget is None or whole.budget.max_workers is None else int(whole.budget.max_workers),
         hidden=problems.hidden,
     )
 
 
 def _build_and_check(layers: tuple[Layer, ...], grace: float, problems: Problems) -> PoolSpec:
     table = reduce(merge, (layer.table for layer in layers), PoolTable())
-    spec = build_pool(layers[0].at.keys[-1], table, grace)
+    name = layers[0].at.keys[-1]
+    spec = build_pool(name, table, grace, plan_backend(name, table, layers, grace, problems))
     check_pool(spec, grace, layers, problems)
     return spec
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from chaperone_async.core.spec import LogMode, LoopAction, OnFatal, PauseMode, ReadyWhen, RestartMode
 from chaperone_async.system.config import units, words
 from chaperone_async.system.config.keys import About, Table
+from chaperone_async.system.config.sources import AutoscaleTable, BacklogTable, BudgetTable
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -41,8 +42,8 @@ class HealthTable(Table):
         About("this function, called with the worker, must return true", "myapp.checks:healthy"),
     ] = None
     stall: Annotated[
-        units.Stall | None,
-        About("accepted as 0 alone: telling a stall needs a backlog source, which this version does not have"),
+        units.Duration | None,
+        About("jobs wait and nobody gets on with any, for so long: one worker is recycled, then more; 0 is never"),
     ] = None
 
 
@@ -179,17 +180,28 @@ class PoolTable(Table):
     stop: Annotated[StopTable | None, About("how a worker is stopped; then SIGKILL over its whole session")] = None
     pause: Annotated[PauseTable | None, About("what pausing does to a worker")] = None
     logs: Annotated[PoolLogsTable | None, About("where a worker's output goes")] = None
-    autoscale: words.Later | None = None
-    backend: words.Later | None = None
-    celery: words.Later | None = None
-    rq: words.Later | None = None
-    dramatiq: words.Later | None = None
-    huey: words.Later | None = None
-    procrastinate: words.Later | None = None
-    saq: words.Later | None = None
-    taskiq: words.Later | None = None
-    arq: words.Later | None = None
-    laravel: words.Later | None = None
+    backlog: Annotated[BacklogTable | None, About("how many jobs wait, and where that can be read")] = None
+    autoscale: Annotated[
+        AutoscaleTable | None, About("how many workers jobs call for, with workers = { min, max }")
+    ] = None
+    backend: Annotated[
+        words.BackendName | None,
+        About(
+            "the queue system whose workers these are, in place of a command; its options are in a table of its name"
+        ),
+    ] = None
+    python: Annotated[
+        words.Text | None,
+        About("of a backend: the application's interpreter; by default our own", "/app/.venv/bin/python"),
+    ] = None
+    backends: dict[str, Table] | None = None
+    others = "backends"
+
+    @classmethod
+    def other(cls, key: str) -> type[Table] | None:
+        from chaperone_async.system.backends.registry import options_of
+
+        return options_of(key)
 
 
 class TlsTable(Table):
@@ -246,5 +258,5 @@ class FileTable(Table):
         PoolTable | None, About("keys of all pools; a pool's own come first, tables merge key by key")
     ] = None
     pools: Annotated[dict[words.PoolName, PoolTable] | None, About("the pools, by name")] = None
-    budget: words.Later | None = None
+    budget: Annotated[BudgetTable | None, About("what autoscaled pools share")] = None
     alerts: words.Later | None = None

@@ -6,8 +6,9 @@ It is about the file as it is written: where a text refers to the environment, w
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
+from chaperone_async.system.backends.registry import all_options
 from chaperone_async.system.config.effective import file_defaults, pool_defaults
-from chaperone_async.system.config.keys import Table, keys_of
+from chaperone_async.system.config.keys import Table, is_table, keys_of
 from chaperone_async.system.config.model import FileTable, PoolTable
 from chaperone_async.system.config.units import Schema
 from chaperone_async.system.config.walk import is_later
@@ -45,12 +46,14 @@ def _table(table: type[Table], defaults: Mapping[str, Any], definitions: dict[st
         if key.about.example is not None:
             schema = schema | {"examples": [key.about.example]}
         properties[key.key] = schema
+    if table is PoolTable:
+        properties |= {name: _table(options, {}, definitions) for name, options in all_options().items()}
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def _type(kind: Any, definitions: dict[str, Schema]) -> Schema:
     if get_origin(kind) is tuple:
-        item = _type(get_args(kind)[0], definitions)
+        item = _item(get_args(kind)[0], definitions)
         return {"anyOf": [item, {"type": "array", "items": item}]}
     if get_origin(kind) is dict:
         names, values = get_args(kind)
@@ -66,6 +69,10 @@ def _type(kind: Any, definitions: dict[str, Schema]) -> Schema:
     if kind is not PoolTable:
         definitions.setdefault(kind.__name__, _or_reference(kind.schema()))
     return {"$ref": f"#/$defs/{kind.__name__}"}
+
+
+def _item(kind: Any, definitions: dict[str, Schema]) -> Schema:
+    return _table(kind, {}, definitions) if is_table(kind) else _type(kind, definitions)
 
 
 def _or_reference(schema: Schema) -> Schema:

@@ -67,7 +67,9 @@ def _origin(spec: PoolSpec, keys: tuple[str, ...], layers: tuple[Layer, ...]) ->
 def _names(table: type[Table], keys: tuple[str, ...]) -> list[str]:
     """The names in our code of a path in the file; entries of a dictionary are their own."""
     first, *rest = keys
-    known = keys_of(table)[first]
+    known = keys_of(table).get(first)
+    if known is None:
+        return [str(table.others), *keys]
     return [known.name, *(_names(known.table, tuple(rest)) if known.table and rest else rest)]
 
 

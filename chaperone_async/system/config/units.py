@@ -95,18 +95,14 @@ class PositiveDuration(Duration):
         return schema | {"exclusiveMinimum": 0, "pattern": schema["pattern"].replace("^", "^(?=.*[1-9])", 1)}
 
 
-class Stall(Duration):
-    """Accepted as 0 alone: telling a stall needs a backlog to compare with."""
+class Target(PositiveDuration):
+    """Jobs, or a time: a bare number reads the same for both."""
 
     @classmethod
     def parse(cls, value: object) -> Self:
-        if to_seconds(value) > 0:
-            raise ValueError('needs a backlog source, which is not supported by this version; write "0" or remove it')
+        if not 0 < to_seconds(value) < math.inf:
+            raise ValueError('is not a target; write jobs such as 10, or a time such as "2s"')
         return super().parse(value)
-
-    @classmethod
-    def schema(cls) -> Schema:
-        return {"description": "Zero.", "type": ["number", "string"], "maximum": 0, "minimum": 0, "pattern": "^0+s?$"}
 
 
 class Size(int):
@@ -177,15 +173,38 @@ class Niceness(Count):
 
 
 class Workers(Count):
+    """A count, or `{ min, max }`: then this is the least, and `max` the most."""
+
     most = 100_000
+    max: int | None = None
 
     @classmethod
     def parse(cls, value: object) -> Self:
         if not isinstance(value, dict):
             return super().parse(value)
-        raise ValueError(
-            "is accepted only together with autoscale, which is not supported by this version; write a count such as 5"
-        )
+        if value.keys() != {"min", "max"}:
+            raise ValueError("has to name both bounds, and nothing else; write { min = 1, max = 10 }")
+        least, most = super().parse(value["min"]), super().parse(value["max"])
+        if not least <= most or most == 0:
+            raise ValueError("has no room between its bounds; write { min = 1, max = 10 }, max not under min")
+        least.max = int(most)
+        return least
+
+    @classmethod
+    def write(cls, workers: int) -> Any:
+        most = getattr(workers, "max", None)
+        return int(workers) if most is None else {"min": int(workers), "max": most}
+
+    @classmethod
+    def schema(cls) -> Schema:
+        count = super().schema()
+        bounds = {
+            "type": "object",
+            "properties": {"min": count, "max": count},
+            "required": ["min", "max"],
+            "additionalProperties": False,
+        }
+        return {"anyOf": [count, bounds]}
 
 
 class ResourceLimit(int):

@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import msgspec
 
 from chaperone_async.system.config import words
-from chaperone_async.system.config.keys import Table, keys_of
+from chaperone_async.system.config.keys import Table, is_table, keys_of
 from chaperone_async.system.config.problems import Place, Problems, advise
 
 TableT = TypeVar("TableT", bound=Table)
@@ -17,10 +17,12 @@ def read_table(kind: type[TableT], raw: object, at: Place, problems: Problems) -
         problems.refuse(at, raw, f"is not a table; write [{at.key}]" if at.key else "is not a table")
         return kind()
     keys = keys_of(kind)
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in raw.items():
         if key in keys:
             values[keys[key].name] = _read_value(keys[key].kind, value, at / key, problems)
+        elif kind.others is not None and (other := kind.other(key)) is not None:
+            values.setdefault(kind.others, {})[key] = read_table(other, value, at / key, problems)
         else:
             problems.unknown(at / key, (name for name, known in keys.items() if not is_later(known.kind)))
     return kind(**values)
@@ -28,7 +30,7 @@ def read_table(kind: type[TableT], raw: object, at: Place, problems: Problems) -
 
 def _read_value(kind: Any, value: object, at: Place, problems: Problems) -> Any:
     """None where it could not be read."""
-    if isinstance(kind, type) and issubclass(kind, Table):
+    if is_table(kind):
         return read_table(kind, value, at, problems)
     if get_origin(kind) is dict:
         return _read_entries(get_args(kind), value, at, problems)

@@ -146,6 +146,26 @@ class HttpUrl(Text):
     why = 'is not a URL; write one such as "http://127.0.0.1:80{slot}/health"'
 
 
+class KeyUrl(Text):
+    """A server, and behind # what to look at there: a key, or a queue."""
+
+    __slots__ = ()
+    form = r"(?:(?:rediss?|unix|amqps?)://[^\s#]*#\S+)?"
+    why = 'is not a URL with a key; write one such as "redis://localhost/0#emails" or "amqp://localhost/#emails"'
+
+
+class SqlUrl(Text):
+    __slots__ = ()
+    form = r"(?:(?:postgres(?:ql)?|mysql|mariadb|sqlite)://\S+)?"
+    why = 'is not a database URL; write one such as "postgresql://app@localhost/app" or "sqlite:///jobs.db"'
+
+
+class JsonPointer(Text):
+    __slots__ = ()
+    form = r"(?:/(?:[^~]|~[01])*)?"
+    why = 'is not a JSON pointer (RFC 6901); write one such as "/queues/0/depth"'
+
+
 class TcpAddress(Text):
     __slots__ = ()
 
@@ -243,6 +263,14 @@ class Queues(tuple[str, ...]):
     def schema(cls) -> Schema:
         name = {"type": "string", "pattern": "^[^,]+$"}
         return {"anyOf": [name, {"type": "array", "items": name, "minItems": 1}], "examples": ["emails"]}
+
+
+class BackendName(Text):
+    """Its module is not loaded before the pool is built: see `backend_of`."""
+
+    __slots__ = ()
+    form = r"[A-Za-z0-9_.-]*"
+    why = 'is not a backend\'s name; write one such as "celery"'
 
 
 class Later:

@@ -1,12 +1,11 @@
 """The exec check: a program of the operator's, run in a session of its own; exit code 0 passes."""
 
-import asyncio
 import os
 import signal
 from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
-from typing import Protocol, Self
+from typing import Protocol
 
 import anyio
 
@@ -14,12 +13,12 @@ from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.expand import placeholders
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.system.environment import build_environment, find_identity
+from chaperone_async.system.last_words import LastWords
 from chaperone_async.system.launch import find_argv, start_process
 from chaperone_async.system.ports import SpawnError, Verdict
 from chaperone_async.system.probers.connecting import no_answer
 from chaperone_async.system.proc import sessions
 
-_TAIL = 1024  # bytes of its output that are remembered: the last line goes into the verdict
 _REAPING = 2.0  # seconds SIGKILL may take; a process on a dead disk must not hold up all checks
 
 
@@ -52,14 +51,14 @@ class ExecProber:
             "CHAPERONE_WORKER_PID": str(pid),
         }
         try:
-            with _Tail() as tail:
+            with LastWords() as tail:
                 return await self._run(values, given, tail)
         except SpawnError as error:
             return Verdict(passed=None, detail=str(error))
         except OSError as error:  # no pipe to be had
             return Verdict(passed=None, detail=f"cannot run {self._words[0]!r}: {error.strerror}")
 
-    async def _run(self, values: Mapping[str, str], given: Mapping[str, str], tail: "_Tail") -> Verdict:
+    async def _run(self, values: Mapping[str, str], given: Mapping[str, str], tail: LastWords) -> Verdict:
         launch = self._spec.launch
         identity = find_identity(launch)
         environment = build_environment(launch, identity, given)
@@ -90,34 +89,7 @@ class ExecProber:
             self._family.discard(process.pid)
 
 
-class _Tail:
-    """The last of what is written to a pipe. Its end is not waited for: what the program leaves behind may hold it."""
-
-    def __init__(self) -> None:
-        self._written = b""
-        self._reading_end, self.writing_end = os.pipe()
-        os.set_blocking(self._reading_end, False)
-
-    def __enter__(self) -> Self:
-        asyncio.get_running_loop().add_reader(self._reading_end, self._read)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.get_running_loop().remove_reader(self._reading_end)
-        os.close(self._reading_end)
-        os.close(self.writing_end)
-
-    def last_line(self) -> str:
-        self._read()
-        lines = self._written.decode(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-    def _read(self) -> None:
-        with suppress(BlockingIOError):
-            self._written = (self._written + os.read(self._reading_end, 1 << 16))[-_TAIL:]
-
-
-def _judge(code: int, tail: _Tail) -> Verdict:
+def _judge(code: int, tail: LastWords) -> Verdict:
     if code == 0:
         return Verdict(passed=True)
     ended = f"exit code {code}" if code > 0 else f"killed by {_signal_name(-code)}"

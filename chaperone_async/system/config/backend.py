@@ -1,0 +1,61 @@
+"""The backend of a pool: found by its name, asked for its plan, and what is wrong with that told by key."""
+
+import sys
+from importlib.util import find_spec
+
+from chaperone_async.core.spec import JobOptions, RecyclePolicy
+from chaperone_async.system.backends.protocol import Asked, Backend, Plan, Unsuited
+from chaperone_async.system.backends.registry import NO_BACKEND, find_backend
+from chaperone_async.system.config.build import build_policy
+from chaperone_async.system.config.layers import Layer, stated
+from chaperone_async.system.config.model import PoolTable
+from chaperone_async.system.config.problems import Problems
+
+
+def plan_backend(
+    name: str, table: PoolTable, layers: tuple[Layer, ...], grace: float, problems: Problems
+) -> Plan | None:
+    """None: the pool has none, or one that was refused."""
+    wanted = str(table.backend or NO_BACKEND)
+    if wanted == NO_BACKEND:
+        return None
+    try:
+        backend = find_backend(wanted)
+    except LookupError as error:
+        _complain("backend", f"{wanted!r} {error}", layers, problems)
+        return None
+    if table.command:
+        why = f"goes without backend = {wanted!r}, which makes its own; remove one of them"
+        _complain("command", why, layers, problems)
+    try:
+        plan = backend.plan(_asked(name, table, backend, grace))
+    except Unsuited as error:
+        _complain(error.key, error.why, layers, problems)
+        return None
+    missing = [] if table.python else [module for module in plan.needs if find_spec(module) is None]
+    if missing:
+        _complain("backend", f"{wanted!r} {_advice(backend, missing[0])}", layers, problems)
+    return plan
+
+
+def _asked(name: str, table: PoolTable, backend: Backend, grace: float) -> Asked:
+    stop = table.stop.timeout if table.stop is not None else None
+    return Asked(
+        pool=name,
+        queues=tuple(table.queue or ("default",)),
+        options=(table.backends or {}).get(backend.name) or backend.options(),
+        python=str(table.python or sys.executable),
+        job=build_policy(JobOptions, table.job),
+        recycle=build_policy(RecyclePolicy, table.recycle),
+        stop_timeout=min(30.0, grace) if stop is None else float(stop),
+    )
+
+
+def _advice(backend: Backend, module: str) -> str:
+    package = f"chaperone-async[{backend.extra}]" if backend.extra else module
+    why = f"needs the package {module}, which is not installed with {sys.executable}"
+    return f'{why}; pip install "{package}", or name the application\'s interpreter: python = "/app/.venv/bin/python"'
+
+
+def _complain(key: str, why: str, layers: tuple[Layer, ...], problems: Problems) -> None:
+    problems.add(stated(layers, key) or layers[0].at.below(key), why)

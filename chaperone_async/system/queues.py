@@ -1,0 +1,161 @@
+"""The queues of a pool, seen from outside: its sources and its backend's attendant, as one `PoolQueue`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anyio
+
+from chaperone_async.core.backlog import Backlog, combine
+from chaperone_async.core.demand import Sample
+from chaperone_async.core.expand import expand
+from chaperone_async.core.spec import BackendUse, Launch, PoolSpec, SourceSpec
+from chaperone_async.errors import QueueError
+from chaperone_async.system.attendants import Attendants, Call
+from chaperone_async.system.ports import DeadWorker, FailedJob, FailedPage, JobNotice
+
+SOURCES = "chaperone_async.attendant.sources"
+RECLAIM_TIME = 10.0
+ACTION_TIME = 60.0
+"""Seconds that a list of failed jobs, or what becomes of them, may take."""
+_OURS = Launch()
+
+
+class Queue:
+    """One pool's. Sources are read by an attendant of our own, the backend's works where the pool's workers do."""
+
+    def __init__(self, spec: PoolSpec, attendants: Attendants) -> None:
+        self._spec = spec
+        self._attendants = attendants
+        self.can = _abilities(spec)
+
+    async def backlog(self) -> Backlog:
+        policy = self._spec.backlog
+        if not policy.sources:
+            told = await self._ask("backlog", policy.timeout, queues=list(self._spec.queues))
+            return read_backlog(told)
+        found: list[Backlog] = []
+        failures: list[QueueError] = []
+        async with anyio.create_task_group() as tasks:
+
+            async def read(source: SourceSpec) -> None:
+                try:
+                    found.append(await self._read(source, policy.timeout))
+                except QueueError as error:
+                    failures.append(error)
+
+            for source in policy.sources:
+                tasks.start_soon(read, source)
+        if failures:
+            raise failures[0]
+        return combine(found, policy.combine)
+
+    async def _read(self, source: SourceSpec, seconds: float) -> Backlog:
+        words = {"pool": self._spec.name, "queue": self._spec.queue}
+        options = dict(source.options)
+        if "argv" in options:
+            options["argv"] = [expand(word, words) for word in options["argv"]]
+        settings = {"kind": source.kind, "address": expand(source.address, words), **options}
+        launch = self._spec.launch if source.kind in {"command", "python"} else _OURS
+        call = Call(SOURCES, json.dumps(settings, sort_keys=True), "backlog", {"queues": list(self._spec.queues)})
+        try:
+            return read_backlog(await self._attendants.call(launch, None, call, timeout=seconds))
+        except QueueError as error:
+            raise type(error)(f"{source.kind}: {error}") from error
+
+    async def call_for(self, sample: Sample) -> float | None:
+        policy = self._spec.autoscale
+        if policy is None or policy.python is None:
+            return None
+        told = {"backlog": sample.backlog, "oldest_age": sample.oldest_age, "busy": sample.busy}
+        call = Call(SOURCES, json.dumps({"kind": "scaling", "address": policy.python}), "call_for", {"sample": told})
+        value = await self._attendants.call(self._spec.launch, None, call, timeout=self._spec.backlog.timeout)
+        return None if value is None else float(value)
+
+    async def failed(self, limit: int, after: str | None) -> FailedPage:
+        page = await self._ask("failed", ACTION_TIME, queue=self._spec.queues[0], limit=limit, after=after)
+        return FailedPage(tuple(_failed_job(job) for job in page["jobs"]), page.get("next"))
+
+    async def retry(self, ids: Sequence[str] | None) -> int:
+        return await self._act("retry", ids)
+
+    async def flush(self, ids: Sequence[str] | None) -> int:
+        return await self._act("flush", ids)
+
+    async def _act(self, what: str, ids: Sequence[str] | None) -> int:
+        chosen = None if ids is None else list(ids)
+        many = [await self._ask(what, ACTION_TIME, queue=queue, ids=chosen) for queue in self._spec.queues]
+        return sum(int(number) for number in many)
+
+    async def reclaim(self, dead: DeadWorker) -> int:
+        worker = {
+            "id": dead.worker_id,
+            "slot": dead.slot,
+            "pid": dead.pid,
+            "queues": list(self._spec.queues),
+            "jobs": list(dead.jobs),
+            "mark": dead.mark,
+        }
+        return int(await self._ask("reclaim", RECLAIM_TIME, worker=worker))
+
+    def note_failed(self, notice: JobNotice) -> None:
+        """The queue system keeps its own."""
+
+    async def _ask(self, what: str, seconds: float, **arguments: Any) -> Any:
+        backend = self._spec.backend
+        if backend is None or backend.attendant is None or what not in self.can:
+            raise QueueError(f"cannot ask for {what}: {_who(backend)} does not tell")
+        call = Call(backend.attendant, backend.settings, what, arguments)
+        return await self._attendants.call(self._spec.launch, backend.python, call, timeout=seconds)
+
+
+def _abilities(spec: PoolSpec) -> frozenset[str]:
+    own = frozenset({"backlog"}) if spec.backlog.sources else frozenset[str]()
+    return own | (spec.backend.can if spec.backend is not None else frozenset())
+
+
+def _who(backend: BackendUse | None) -> str:
+    return "a pool with a command" if backend is None else f"the backend {backend.name!r}"
+
+
+def read_backlog(told: Mapping[str, Any]) -> Backlog:
+    """What an attendant says. Raises QueueError for what is none."""
+    try:
+        return Backlog(
+            ready=_count(told.get("ready")),
+            delayed=_count(told.get("delayed")),
+            reserved=_count(told.get("reserved")),
+            failed=_count(told.get("failed")),
+            oldest_age=_seconds(told.get("oldest_age")),
+            next_due=_seconds(told.get("next_due")),
+        )
+    except (TypeError, ValueError, AttributeError) as error:
+        raise QueueError(f"{told!r:.200} is not a backlog: {error}") from error
+
+
+def _count(value: object) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1 << 53:
+        raise ValueError(f"{value!r:.60} is not a count")
+    return int(value)
+
+
+def _seconds(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise ValueError(f"{value!r:.60} is not a time in seconds")
+    return max(0.0, float(value))
+
+
+def _failed_job(job: Mapping[str, Any]) -> FailedJob:
+    return FailedJob(
+        id=str(job["id"]),
+        queue=job.get("queue"),
+        name=job.get("name"),
+        arguments=job.get("args"),
+        error=job.get("error"),
+        at=job.get("failed_at"),
+        attempts=job.get("attempts"),
+    )
