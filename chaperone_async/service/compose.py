@@ -15,12 +15,14 @@ from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.journal import Entry, Journal
 from chaperone_async.supervision.runner import PoolRunner, World
 from chaperone_async.supervision.supervisor import Supervisor
+from chaperone_async.system.attendants import Attendants
 from chaperone_async.system.child import OsProcesses
 from chaperone_async.system.clock import WallClock
 from chaperone_async.system.notify import SUPPORTED, NotifySockets
 from chaperone_async.system.output import Outputs
-from chaperone_async.system.ports import Prober
+from chaperone_async.system.ports import PoolQueue, Prober
 from chaperone_async.system.probers import make_probers
+from chaperone_async.system.queues import Queue
 from chaperone_async.system.stdout import StdoutWriter, text_notice
 from chaperone_async.system.threads import DaemonThreads
 from chaperone_async.system.usage import make_sampler
@@ -84,8 +86,14 @@ async def compose(
                 tell("supervisor.trouble", "workers cannot report here: this system does not tell who sent a datagram")
             for lacking in processes.degraded:
                 tell("supervisor.trouble", lacking)
-            world = World(processes, sampler, sockets, clock.at, _callback_threads)
-            yield Composed(Supervisor(world, journal, secrets.randbits(48)), world, processes, tell, log)
+            async with Attendants(processes.family) as attendants:
+
+                def make_queue(spec: PoolSpec) -> PoolQueue | None:
+                    known = spec.backlog.sources or spec.backend is not None
+                    return Queue(spec, attendants) if known else None
+
+                world = World(processes, sampler, sockets, clock.at, _callback_threads, make_queue)
+                yield Composed(Supervisor(world, journal, secrets.randbits(48)), world, processes, tell, log)
     finally:
         sampler.close()
         sockets.close()

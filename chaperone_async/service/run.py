@@ -56,6 +56,7 @@ class Settings:
     log_format: LogFormat = "text"
     log_level: str = "info"
     origin: Origin | None = None
+    budget: int | None = None
 
 
 class Pools(Protocol):
@@ -98,7 +99,7 @@ def run_service(config: Config, origin: Origin | None = None) -> int:
     settings = Settings(
         name=config.name, grace=config.grace, token=config.token, users=config.users, tls=config.tls,
         socket_mode=config.socket_mode, log_format=config.log_format, log_level=config.log_level,
-        origin=origin,
+        origin=origin, budget=config.budget,
     )  # fmt: skip
     return run_blocking(settings, ConfiguredPools(config.pools), config.listen, serve_to_the_end)
 
@@ -180,6 +181,7 @@ async def _serve(settings: Settings, pools: Pools, listeners: Sequence[Listener]
     async with compose(settings.log_format, settings.log_level) as composed:
         pools.attach(composed)
         supervisor, world = composed.supervisor, composed.world
+        supervisor.scaler.total = settings.budget
         views = Views(settings.name, __version__, os.getpid(), world.wall, world.telemetry)
         desk = SignalDesk(supervisor, views, composed.tell, settings.grace)
         supervisor.journal.listen(lambda entry: _perhaps_exit(entry, supervisor, desk, ending))
@@ -233,6 +235,7 @@ def _reload(
 
         def adopt() -> None:
             desk.grace = config.grace
+            composed.supervisor.scaler.total = config.budget
             composed.log.set_level(config.log_level)
             admission.admit()
 

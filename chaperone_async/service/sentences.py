@@ -55,6 +55,11 @@ SENTENCES: dict[str, Sentence] = {
     "worker.stopping": Sentence(
         INFO, "{worker} is stopping ({reason}): {detail}", "A worker is asked to end, and has its grace to finish."
     ),
+    "worker.urged": Sentence(
+        INFO,
+        "{worker} is sent {detail} ({reason})",
+        "A worker has not ended in time: the next signal of its stop plan, before SIGKILL.",
+    ),
     "worker.killed": Sentence(
         WARNING,
         "{worker} is killed ({reason}): {detail}",
@@ -115,6 +120,18 @@ SENTENCES: dict[str, Sentence] = {
         ERROR,
         "its supervision failed, which is a bug of the supervisor: {detail}",
         "A bug has ended the pool; the others go on.",
+    ),
+    "queue.unreachable": Sentence(
+        WARNING, "the queue cannot be read: {detail}", "The backlog is unknown: scaling holds what there is."
+    ),
+    "queue.reachable": Sentence(INFO, "the queue can be read again: {detail}", "The backlog is known again."),
+    "queue.reclaimed": Sentence(
+        INFO, "put back into the queue: {detail}", "A dead worker had jobs: others can take them at once."
+    ),
+    "queue.reclaim_failed": Sentence(
+        WARNING,
+        "cannot put back the jobs of {detail}",
+        "A dead worker's jobs stay where they are until the queue system itself looks for them.",
     ),
     "callback.failed": Sentence(ERROR, "callback {detail}", "A user's function raised, or did not return in time."),
     "check.broken": Sentence(

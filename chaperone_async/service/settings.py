@@ -35,6 +35,7 @@ _LIVE: tuple[tuple[str, Callable[[Config], object], bool], ...] = (
     ("shutdown.grace", lambda config: Duration.write(config.grace), False),
     ("logs.level", lambda config: config.log_level, False),
     ("watch", lambda config: config.watch, False),
+    ("budget.max_workers", lambda config: config.budget, False),
     ("http.token", lambda config: config.token, True),
     ("http.users", lambda config: config.users, True),
 )

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 import anyio
 from anyio.abc import TaskGroup
 
-from chaperone_async.core.events import CheckResult, HealthReported, LimitReached, WorkerRef
+from chaperone_async.core.events import CheckResult, HealthReported, JobOverdue, LimitReached, WorkerRef
+from chaperone_async.core.expand import own_job_timeout
 from chaperone_async.core.health import PASSIVE
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.recycle import memory_limit
 from chaperone_async.core.spec import MB
-from chaperone_async.core.states import Life, Running, Slot, Starting
+from chaperone_async.core.states import Frozen, Life, Running, Slot, Spawning, Starting
 from chaperone_async.supervision.hooks import we_are_cancelled
 from chaperone_async.supervision.runner import PoolRunner
 from chaperone_async.system.ports import Prober, Telemetry, Usage, Verdict
@@ -26,6 +27,7 @@ class HealthFeed:
     def __init__(self, runner: PoolRunner) -> None:
         self._runner = runner
         self._under_way: set[tuple[WorkerRef, str]] = set()
+        self._overdue: dict[int, tuple[WorkerRef, str]] = {}
         self._limiter = anyio.CapacityLimiter(PROBES_AT_ONCE)
 
     async def run(self) -> None:
@@ -48,6 +50,7 @@ class HealthFeed:
         results: list[CheckResult] = []
         recycle = runner.pool.spec.recycle
         limited = recycle.max_memory or recycle.max_jobs
+        timed = own_job_timeout(runner.pool.spec)
         for slot in slots:
             if isinstance(slot.state, Starting | Running):
                 life = slot.state.life
@@ -55,6 +58,8 @@ class HealthFeed:
                 results.extend(self._judge(life, seen, said, now))
                 if limited:
                     self._recycle(life, seen, said, now)
+            if timed and slot.life is not None and not isinstance(slot.state, Spawning | Frozen):
+                self._time_job(slot.life, timed, now)
         if results:
             runner.submit(HealthReported(tuple(results), now))
 
@@ -87,6 +92,17 @@ class HealthFeed:
             detail = f"{usage.memory / MB:.0f} MB of at most {most / MB:.0f} MB"
             self._runner.submit(LimitReached(life.ref, Reason.MEMORY, detail, now))
         self._runner.check_jobs(life.ref, said)
+
+    def _time_job(self, life: Life, most: float, now: float) -> None:
+        """The job that has been in work for longest; told once."""
+        said = self._runner.telemetry.telemetry(life.ref)
+        job, since = said.running[0] if said.running else ("", now)
+        if now - since <= most or self._overdue.get(life.ref.slot) == (life.ref, job):
+            return
+        self._overdue[life.ref.slot] = life.ref, job
+        name = f" ({said.current_job_name})" if said.current_job_name else ""
+        detail = f"job {job}{name} has taken {now - since:.1f} s of at most {most:g} s"
+        self._runner.submit(JobOverdue(life.ref, detail, now))
 
     # Active checks
 

@@ -4,10 +4,22 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from chaperone_async.core.backlog import Backlog
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.system.ports import Usage
 
 _NOTHING: Mapping[WorkerRef, Usage] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """The last sample of a pool's queues. `at`, monotonic: when it was taken; None: there is none. `problem`: why not;
+    `called`: the workers that a function of the operator's calls for."""
+
+    at: float | None = None
+    backlog: Backlog = Backlog()  # noqa: RUF009  frozen
+    problem: str | None = None
+    called: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

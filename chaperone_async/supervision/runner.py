@@ -2,7 +2,7 @@
 
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from chaperone_async.core.events import (
     LimitReached,
     PoolEvent,
     ReadyTold,
+    ScaleRequested,
     StoppingTold,
     StopRequested,
     TimeExtended,
@@ -24,18 +25,24 @@ from chaperone_async.core.events import (
 from chaperone_async.core.pool import Pool, new_pool
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.recycle import job_limit
+from chaperone_async.core.scaling import Decision
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.core.step import step
-from chaperone_async.errors import ConfigError, StopPool
+from chaperone_async.errors import ConfigError, QueueError, StopPool
 from chaperone_async.supervision.handle import Worker
 from chaperone_async.supervision.hooks import CallbackRunner, Hooks, Threads
 from chaperone_async.supervision.journal import OUTPUT_LINES_KEPT, Journal
+from chaperone_async.supervision.leaving import in_order
+from chaperone_async.supervision.ledger import Ledger
 from chaperone_async.supervision.monitor import monitor_worker
-from chaperone_async.supervision.readings import Readings
+from chaperone_async.supervision.readings import Demand, Readings
 from chaperone_async.supervision.terms import TermsBook
 from chaperone_async.system.ports import (
+    DeadWorker,
     ExtendNotice,
+    JobNotice,
     Notice,
+    PoolQueue,
     Prober,
     Processes,
     ReadyNotice,
@@ -50,14 +57,20 @@ from chaperone_async.system.ports import (
 @dataclass(frozen=True, slots=True)
 class World:
     """The ports, as one argument. `wall` turns monotonic seconds into an aware UTC time; `make_threads` gives each pool
-    its own, so that one pool's hanging callbacks leave the others theirs."""
+    its own, so that one pool's hanging callbacks leave the others theirs. `make_queue`: None where nothing is known of
+    a pool's queues."""
 
     processes: Processes
     sampler: UsageSampler
     telemetry: TelemetrySource
     wall: Callable[[float], datetime]
     make_threads: Callable[[], Threads]
+    make_queue: Callable[[PoolSpec], PoolQueue | None] = lambda _: None
 
+
+DECISIONS_KEPT = 500
+LAST_RECLAIMS = 5.0
+"""Seconds that the end of a pool waits for its last workers' jobs to be put back."""
 
 ProberMaker = Callable[["PoolRunner", PoolSpec], tuple[Prober, ...]]
 
@@ -97,6 +110,14 @@ class PoolRunner:
         self._over = False
         self._last_dead: dict[int, Death] = {}
         self._jobs_of_the_dead = 0
+        self._failed_of_the_dead = 0
+        self._seconds_of_the_dead = 0.0
+        self._reclaims: TaskGroup | None = None
+        self._make_queue = world.make_queue
+        self.queue = world.make_queue(spec)
+        self.demand = Demand()
+        self.decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
+        self.ledger = Ledger()
         self.terms = TermsBook(spec, lambda wanted: make_probers(self, wanted))
 
     # What others may do
@@ -146,7 +167,10 @@ class PoolRunner:
                 self.submit(StoppingTold(ref, now))
             case ExtendNotice(ref, seconds):
                 self.submit(TimeExtended(ref, seconds, now))
-            case _:
+            case JobNotice():
+                self.ledger.add(notice, now)
+                if not notice.ok and self.queue is not None:
+                    self.queue.note_failed(notice)
                 self.check_jobs(notice.ref, self.telemetry.telemetry(notice.ref))
 
     def check_jobs(self, ref: WorkerRef, said: Telemetry) -> None:
@@ -161,7 +185,7 @@ class PoolRunner:
         failure = f"{what}: {error.strip().splitlines()[-1]}"
         if failure != self.last_callback_failure:
             self.last_callback_failure = failure
-            self._tell("callback.failed", f"{what}: {error}")
+            self.tell("callback.failed", f"{what}: {error}")
 
     def check_raised(self, error: BaseException) -> None:
         """A health check written in Python raised."""
@@ -181,12 +205,27 @@ class PoolRunner:
         """A check that could not be made says nothing of the worker; but it is said once."""
         if self.broken_checks.get(check) != detail:
             self.broken_checks[check] = detail
-            self._tell("check.broken", f"{check}: {detail}")
+            self.tell("check.broken", f"{check}: {detail}")
+
+    def said(self) -> Iterator[Telemetry]:
+        """By each of the living."""
+        for slot in self.pool.slots:
+            if slot.live and slot.life is not None:
+                yield self.telemetry.telemetry(slot.life.ref)
 
     def jobs_processed(self) -> int:
         """By all workers of the pool so far, dead and living."""
-        lives = [life for slot in self.pool.slots if slot.live and (life := slot.life) is not None]
-        return self._jobs_of_the_dead + sum([self.telemetry.telemetry(life.ref).jobs_done for life in lives])
+        return self._jobs_of_the_dead + sum([said.jobs_done for said in self.said()])
+
+    def jobs_failed(self) -> int:
+        return self._failed_of_the_dead + sum([said.jobs_failed for said in self.said()])
+
+    def jobs_ended(self) -> int:
+        return self.jobs_processed() + self.jobs_failed()
+
+    def seconds_worked(self) -> float:
+        """The time that the ended jobs took."""
+        return self._seconds_of_the_dead + sum([said.busy_seconds for said in self.said()])
 
     # The loop
 
@@ -194,9 +233,11 @@ class PoolRunner:
         """Until the pool has been shut down and nothing of it lives."""
         try:
             async with anyio.create_task_group() as tasks:
-                self._advance(TimePassed(anyio.current_time()), tasks)
-                while not (self.pool.shutting and not self.pool.live):
-                    self._advance(await self._next_event(), tasks)
+                async with anyio.create_task_group() as self._reclaims:
+                    self._advance(TimePassed(anyio.current_time()), tasks)
+                    while not (self.pool.shutting and not self.pool.live):
+                        self._advance(await self._next_event(), tasks)
+                    self._reclaims.cancel_scope.deadline = anyio.current_time() + LAST_RECLAIMS
                 tasks.cancel_scope.cancel()
         finally:
             self._over = True
@@ -225,6 +266,8 @@ class PoolRunner:
 
     def _advance(self, event: PoolEvent, tasks: TaskGroup) -> None:
         before = self.pool
+        if isinstance(event, ScaleRequested) and event.workers < before.desired:
+            event = replace(event, leavers=in_order(before, self.telemetry, patient=event.patient))
         self.pool, actions = step(before, event)
         if self.pool.spec is not before.spec:
             self._change_terms(before)
@@ -238,6 +281,8 @@ class PoolRunner:
 
     def _change_terms(self, before: Pool) -> None:
         self.broken_checks.clear()
+        if _queue_of(before.spec) != _queue_of(self.pool.spec):
+            self.queue, self.demand = self._make_queue(self.pool.spec), Demand()
         self.processes.adopt(self.pool.spec)
         try:
             self.terms.change(before, self.pool)
@@ -258,10 +303,10 @@ class PoolRunner:
                 tasks.start_soon(self._consult, action, self.worker(action.ref))
             case Announce(death=death):
                 if death is not None:
-                    self._bury(death)
+                    self._mourn(death)
                 self._journal.add(self.pool.name, action)
 
-    def _tell(self, kind: str, detail: str) -> None:
+    def tell(self, kind: str, detail: str) -> None:
         self._journal.add(self.pool.name, Announce(kind, anyio.current_time(), detail=detail))
 
     async def _consult(self, action: Consult, worker: Worker) -> None:
@@ -275,7 +320,24 @@ class PoolRunner:
         if action.hook == "on_crash":
             self.submit(CallbackReturned(action.ref, anyio.current_time()))
 
-    def _bury(self, death: Death) -> None:
+    def _mourn(self, death: Death) -> None:
+        """Nothing of it lives any more: what it had taken from the queue goes back at once."""
+        said = self._bury(death)
+        if self._reclaims is None or self.queue is None or death.pid is None or "reclaim" not in self.queue.can:
+            return
+        dead = DeadWorker(death.worker_id, death.ref.slot, death.pid, tuple(job for job, _ in said.running), said.mark)
+        self._reclaims.start_soon(self._reclaim, self.queue, dead)
+
+    async def _reclaim(self, queue: PoolQueue, dead: DeadWorker) -> None:
+        try:
+            many = await queue.reclaim(dead)
+        except QueueError as error:
+            self.tell("queue.reclaim_failed", f"{dead.worker_id}: {error}")
+        else:
+            if many:
+                self.tell("queue.reclaimed", f"{many} job{'' if many == 1 else 's'} of {dead.worker_id}")
+
+    def _bury(self, death: Death) -> Telemetry:
         """Keep what is known of a life that is over. Its output stays readable until the next death in its slot."""
         usage = self.readings.usage.get(death.ref, Usage())
         said = self.telemetry.telemetry(death.ref)
@@ -285,7 +347,15 @@ class PoolRunner:
             output=self.processes.output(death.ref, OUTPUT_LINES_KEPT),
         )  # fmt: skip
         self._jobs_of_the_dead += said.jobs_done
+        self._failed_of_the_dead += said.jobs_failed
+        self._seconds_of_the_dead += said.busy_seconds
         before = self._last_dead.get(death.ref.slot)
         if before is not None:
             self.processes.forget(before.ref)
         self._last_dead[death.ref.slot] = death
+        return said
+
+
+def _queue_of(spec: PoolSpec) -> tuple[object, ...]:
+    """What its queue is made of."""
+    return spec.backend, spec.backlog, spec.queues, spec.launch, spec.autoscale

@@ -3,7 +3,7 @@
 import traceback
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zlib import crc32
 
 import anyio
@@ -13,13 +13,17 @@ from chaperone_async.core.actions import Announce
 from chaperone_async.core.events import PoolEvent, ReloadRequested, ShutdownRequested, StopRequested
 from chaperone_async.core.pool import Pool, new_pool
 from chaperone_async.core.probes import Supervised
+from chaperone_async.core.scaling import Decision
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.errors import DuplicatePool, UnknownPool
+from chaperone_async.supervision.demand import DemandFeed
 from chaperone_async.supervision.feeds import HealthFeed
 from chaperone_async.supervision.hooks import Hooks, in_callback
 from chaperone_async.supervision.journal import Journal
-from chaperone_async.supervision.readings import Readings
+from chaperone_async.supervision.ledger import JobFigures
+from chaperone_async.supervision.readings import Demand, Readings
 from chaperone_async.supervision.runner import PoolRunner, ProberMaker, World, no_probers
+from chaperone_async.supervision.scaler import Scaler
 
 PULSE = 1.0
 RATE_WINDOW = 60
@@ -35,6 +39,11 @@ class PoolView:
     callback_failures: int
     last_callback_failure: str
     broken_checks: Mapping[str, str]
+    demand: Demand = Demand()  # noqa: RUF009  frozen
+    jobs_failed: int = 0
+    figures: JobFigures = JobFigures()  # noqa: RUF009  frozen
+    queue_figures: Mapping[str, JobFigures] = field(default_factory=dict)
+    decisions: tuple[Decision, ...] = ()  # the latest last
 
 
 def new_pool_view(spec: PoolSpec) -> PoolView:
@@ -72,6 +81,7 @@ class Supervisor:
         self._pulse_at = 0.0
         self._ended = anyio.Event()
         self._jobs_each_second: deque[int] = deque(maxlen=RATE_WINDOW + 1)
+        self.scaler = Scaler(self._runners.values)
 
     # Pools
 
@@ -136,9 +146,11 @@ class Supervisor:
     # Looking
 
     def view(self, runner: PoolRunner) -> PoolView:
+        now = anyio.current_time()
         return PoolView(
             runner.pool, runner.readings, runner.jobs_processed(), runner.callback_failures,
-            runner.last_callback_failure, dict(runner.broken_checks),
+            runner.last_callback_failure, dict(runner.broken_checks), runner.demand, runner.jobs_failed(),
+            runner.ledger.figures(now), runner.ledger.by_queue(now), tuple(runner.decisions),
         )  # fmt: skip
 
     def snapshot(self) -> Snapshot:
@@ -166,6 +178,7 @@ class Supervisor:
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             tasks.start_soon(self._pulse)
+            tasks.start_soon(self.scaler.run)
             for runner in self._runners.values():
                 tasks.start_soon(self._run_pool, runner, name=f"pool {runner.pool.name}")
             await self._ended.wait()
@@ -195,10 +208,11 @@ class Supervisor:
         name = runner.pool.name
         in_callback.set(False)  # it may have been added by one
         leave = self._world.telemetry.listen(name, runner.notice)
-        feed = HealthFeed(runner)
+        feed, demand = HealthFeed(runner), DemandFeed(runner)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(feed.run)
+                tasks.start_soon(demand.run)
                 await runner.run()
                 tasks.cancel_scope.cancel()
         except Exception:  # noqa: BLE001  whatever it is, the other pools go on; livez fails, so it cannot go unseen

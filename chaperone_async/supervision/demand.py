@@ -1,0 +1,118 @@
+"""One pool's queue, watched: sampled at each interval, with what follows from it for stalled workers. What it learns is
+the runner's `demand`."""
+
+import anyio
+
+from chaperone_async.core.backlog import Backlog
+from chaperone_async.core.demand import Present, Sample
+from chaperone_async.core.events import LimitReached
+from chaperone_async.core.reasons import Reason
+from chaperone_async.core.scaling import leavers
+from chaperone_async.core.slots import Lane
+from chaperone_async.core.stall import Progress, StallState, watch
+from chaperone_async.core.states import Life, Running
+from chaperone_async.errors import QueueError
+from chaperone_async.supervision.leaving import candidates
+from chaperone_async.supervision.readings import Demand
+from chaperone_async.supervision.runner import PoolRunner
+
+_STALE = 3.0  # intervals after which a sample tells nothing any more
+
+
+class DemandFeed:
+    """One per pool: reads the backlog at each interval, where anybody can tell it."""
+
+    def __init__(self, runner: PoolRunner) -> None:
+        self._runner = runner
+        self._stall = StallState()
+
+    async def run(self) -> None:
+        next_at = anyio.current_time()
+        while True:
+            await anyio.sleep_until(next_at)
+            policy = self._runner.pool.spec.backlog
+            await self._look(policy.timeout)
+            self._watch_for_stall()
+            next_at = max(next_at + policy.interval, anyio.current_time())
+
+    async def _look(self, timeout: float) -> None:  # noqa: ASYNC109  of the sample
+        runner, queue = self._runner, self._runner.queue
+        if queue is None or "backlog" not in queue.can:
+            return
+        try:
+            with anyio.fail_after(timeout):
+                backlog = await queue.backlog()
+                called = await self._call_for(backlog)
+        except (QueueError, TimeoutError) as error:
+            why = str(error) or f"no answer within {timeout:g} s"
+            if runner.demand.problem is None:
+                runner.tell("queue.unreachable", why)
+            runner.demand = Demand(problem=why)
+            return
+        if runner.demand.problem is not None:
+            runner.tell("queue.reachable", f"{backlog.ready} jobs ready" if backlog.ready is not None else "")
+        runner.demand = Demand(anyio.current_time(), backlog, None, called)
+
+    async def _call_for(self, backlog: Backlog) -> float | None:
+        runner = self._runner
+        policy = runner.pool.spec.autoscale
+        if runner.queue is None or policy is None or policy.python is None:
+            return None
+        return await runner.queue.call_for(sample_of(runner, Demand(anyio.current_time(), backlog)))
+
+    def _watch_for_stall(self) -> None:
+        pool, now = self._runner.pool, anyio.current_time()
+        stall = pool.spec.health.stall
+        if not stall or pool.hold is not None or self._runner.demand.at is None:
+            self._stall = StallState()
+            return
+        self._stall, many = watch(stall, self._stall, self._progress(now))
+        for life in self._stuck()[:many]:
+            waiting = self._runner.demand.backlog.ready
+            detail = f"{waiting} jobs wait, and nothing has got on for {now - self._stall.since:.0f} s"
+            self._runner.submit(LimitReached(life.ref, Reason.STALLED, detail, now))
+
+    def _progress(self, now: float) -> Progress:
+        said = list(self._runner.said())
+        return Progress(
+            at=now,
+            ready=self._runner.demand.backlog.ready,
+            running=sum(len(telemetry.running) for telemetry in said),
+            moved=self._runner.jobs_ended(),
+            beat_at=max((t.heartbeat_at for t in said if t.heartbeat_at is not None), default=None),
+        )
+
+    def _stuck(self) -> list[Life]:
+        """Who may be recycled, the longest idle first."""
+        pool = self._runner.pool
+        slots = [pool.slots[index] for index in leavers(candidates(pool, self._runner.telemetry))]
+        return [slot.state.life for slot in slots if isinstance(slot.state, Running) and slot.state.life.due is None]
+
+
+def present_of(runner: PoolRunner) -> Present:
+    pool = runner.pool
+    leaving = sum(slot.live for slot in pool.slots if slot.surplus) if pool.slots.count(Lane.SURPLUS) else 0
+    return Present(pool.desired, leaving)
+
+
+def sample_of(runner: PoolRunner, demand: Demand) -> Sample:
+    """What the scaler is told. A sample that is too old is none. Without telemetry of all who live, what is in work is
+    what the queue has given out."""
+    now, policy = anyio.current_time(), runner.pool.spec.backlog
+    fresh = demand.at is not None and now - demand.at <= _STALE * policy.interval + policy.timeout
+    backlog = demand.backlog if fresh else Backlog()
+    said = list(runner.said())
+    tells = all(telemetry.spoke for telemetry in said)
+    running = tuple(now - since for telemetry in said for _, since in telemetry.running)
+    due = None if backlog.next_due is None or demand.at is None else demand.at + backlog.next_due
+    return Sample(
+        at=now,
+        backlog=backlog.ready,
+        oldest_age=backlog.oldest_age,
+        busy=len(running) if tells else backlog.reserved,
+        running=running if tells else None,
+        completed=runner.jobs_ended() if tells else None,
+        worked=runner.seconds_worked() if tells else None,
+        next_due=due,
+        called=demand.called if fresh else None,
+    )

@@ -1,0 +1,30 @@
+"""Who goes when a pool becomes smaller, by what its workers have told."""
+
+from collections.abc import Iterator
+
+from chaperone_async.core.pool import Pool
+from chaperone_async.core.scaling import Candidate, Leaver, leavers
+from chaperone_async.core.states import Held
+from chaperone_async.system.ports import TelemetrySource
+
+
+def candidates(pool: Pool, telemetry: TelemetrySource) -> Iterator[Candidate]:
+    """Those who are to stay so far. A slot that its crashes keep empty goes first, one that is kept empty by hand last:
+    it stands for somebody's wish."""
+    for index in range(min(pool.width, len(pool.slots))):
+        slot = pool.slots[index]
+        if slot.surplus:
+            continue
+        if not slot.live or slot.life is None:
+            yield Candidate(index, isinstance(slot.state, Held), 0.0)
+            continue
+        said = telemetry.telemetry(slot.life.ref)
+        idle_since = slot.life.spawned_at if said.last_job_ended_at is None else said.last_job_ended_at
+        yield Candidate(index, bool(said.running) if said.spoke else None, idle_since)
+
+
+def in_order(pool: Pool, telemetry: TelemetrySource, *, patient: bool) -> tuple[Leaver, ...]:
+    """`patient`: those that are busy get the time that their jobs may take."""
+    found = list(candidates(pool, telemetry))
+    busy = {candidate.slot for candidate in found if candidate.busy and pool.slots[candidate.slot].live}
+    return tuple(Leaver(slot, patient and slot in busy) for slot in leavers(found))

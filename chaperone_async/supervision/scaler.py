@@ -1,0 +1,68 @@
+"""How many workers each autoscaled pool gets: all pools are decided about together, since they may share a budget."""
+
+from collections.abc import Callable, Iterable
+
+import anyio
+
+from chaperone_async.core.budget import decide_together
+from chaperone_async.core.demand import AutoscalePolicy
+from chaperone_async.core.events import ScaleRequested
+from chaperone_async.core.scaling import Decision, ScalerState
+from chaperone_async.supervision.demand import present_of, sample_of
+from chaperone_async.supervision.runner import PoolRunner
+
+INTERVAL = 1.0
+BY = "the scaler"
+KEPT = 500
+_RETOLD = 60.0  # seconds after which a decision that changes nothing is kept again
+
+
+class Scaler:
+    """`total`: the budget; None: there is none. It may be changed while it runs."""
+
+    def __init__(self, runners: Callable[[], Iterable[PoolRunner]]) -> None:
+        self.total: int | None = None
+        self._runners = runners
+        self._states: dict[str, ScalerState] = {}
+
+    async def run(self) -> None:
+        next_at = anyio.current_time() + INTERVAL
+        while True:
+            await anyio.sleep_until(next_at)
+            self._tick()
+            next_at = max(next_at + INTERVAL, anyio.current_time())
+
+    def _tick(self) -> None:
+        """A pool on hold decides nothing; what lives of it still counts against the budget."""
+        runners = {runner.pool.name: runner for runner in self._runners() if runner.pool.spec.autoscale is not None}
+        awake = {name: runner for name, runner in runners.items() if _scales(runner)}
+        policies: dict[str, AutoscalePolicy] = {
+            name: policy for name, runner in awake.items() if (policy := runner.pool.spec.autoscale) is not None
+        }
+        self._states = {name: self._states.get(name, ScalerState()) for name in policies}
+        resting = sum(runner.pool.live for name, runner in runners.items() if name not in awake)
+        samples = {name: sample_of(runner, runner.demand) for name, runner in awake.items()}
+        presents = {name: present_of(runner) for name, runner in awake.items()}
+        total = None if self.total is None else max(self.total - resting, sum(p.min for p in policies.values()))
+        decisions, self._states = decide_together(total, policies, self._states, samples, presents)
+        for name, decision in decisions.items():
+            self._carry_out(awake[name], decision)
+
+    def _carry_out(self, runner: PoolRunner, decision: Decision) -> None:
+        if tells(decision, runner.decisions[-1] if runner.decisions else None):
+            runner.decisions.append(decision)
+        if decision.wanted != runner.pool.desired:
+            runner.submit(ScaleRequested(decision.wanted, decision.at, BY, patient=True, why=decision.reason))
+
+
+def _scales(runner: PoolRunner) -> bool:
+    pool = runner.pool
+    return pool.hold is None and pool.fatal is None and not pool.shutting
+
+
+def tells(decision: Decision, before: Decision | None) -> bool:
+    """Whether a decision is worth keeping: it changes something, or is what it is for other reasons than the last."""
+    if before is None or decision.wanted != decision.from_:
+        return True
+    reasons = [(step.name, step.after) for step in decision.steps]
+    return reasons != [(step.name, step.after) for step in before.steps] or decision.at - before.at >= _RETOLD
