@@ -9,7 +9,7 @@ from typing import Any
 
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.goals import Missed, Reached, Standing
-from chaperone_async.core.spec import MB
+from chaperone_async.core.spec import MB, PoolSpec
 from chaperone_async.core.states import Hold, Slot
 from chaperone_async.core.status import status_of
 from chaperone_async.service.operations import Operation, OperationState
@@ -58,6 +58,7 @@ class _Moment:
     checked_at: float
     checked: str | None
     usage: Mapping[WorkerRef, Usage]
+    spec: PoolSpec
 
 
 class Views:
@@ -137,7 +138,7 @@ class Views:
     def _moment(self, view: PoolView, now: float) -> "_Moment":
         measured, origin = view.readings, self.wall(0.0)
         checked = None if measured.at is None else _text(origin, measured.at)
-        return _Moment(now, origin, view.pool.spec.queue, measured.at or 0.0, checked, measured.usage)
+        return _Moment(now, origin, view.pool.spec.queue, measured.at or 0.0, checked, measured.usage, view.pool.spec)
 
     def _worker(self, slot: Slot, moment: "_Moment") -> WorkerDocument:
         row: WorkerDocument = {
@@ -178,7 +179,7 @@ class Views:
             row["memory_usage"] = round(usage.memory / MB, 1)
             row["cpu_percent"] = round(usage.cpu_percent, 1)
         said = self._telemetry.telemetry(life.ref)
-        row["activity"] = activity_of(said)
+        row["activity"] = activity_of(said, moment.spec)
         row["jobs_processed"] = said.jobs_done
         row["current_job"] = said.current_job
         row["message"] = said.status or None

@@ -12,7 +12,7 @@ from chaperone_async.core.slots import Lane
 from chaperone_async.core.stall import Progress, StallState, watch
 from chaperone_async.core.states import Life, Running
 from chaperone_async.errors import QueueError
-from chaperone_async.supervision.leaving import candidates
+from chaperone_async.supervision.leaving import candidates, reports
 from chaperone_async.supervision.readings import Demand
 from chaperone_async.supervision.runner import PoolRunner
 
@@ -29,15 +29,19 @@ class DemandFeed:
     async def run(self) -> None:
         next_at = anyio.current_time()
         while True:
+            await self._runner.until(lambda _: self._can_be_told())
             await anyio.sleep_until(next_at)
             policy = self._runner.pool.spec.backlog
             await self._look(policy.timeout)
             self._watch_for_stall()
             next_at = max(next_at + policy.interval, anyio.current_time())
 
+    def _can_be_told(self) -> bool:
+        return self._runner.queue is not None and "backlog" in self._runner.queue.can
+
     async def _look(self, timeout: float) -> None:  # noqa: ASYNC109  of the sample
         runner, queue = self._runner, self._runner.queue
-        if queue is None or "backlog" not in queue.can:
+        if queue is None:
             return
         try:
             with anyio.fail_after(timeout):
@@ -96,13 +100,13 @@ def present_of(runner: PoolRunner) -> Present:
 
 
 def sample_of(runner: PoolRunner, demand: Demand) -> Sample:
-    """What the scaler is told. A sample that is too old is none. Without telemetry of all who live, what is in work is
-    what the queue has given out."""
+    """What the scaler is told. A sample that is too old is none. Where workers do not tell of their jobs, what is in
+    work is what the queue has given out."""
     now, policy = anyio.current_time(), runner.pool.spec.backlog
     fresh = demand.at is not None and now - demand.at <= _STALE * policy.interval + policy.timeout
     backlog = demand.backlog if fresh else Backlog()
     said = list(runner.said())
-    tells = all(telemetry.spoke for telemetry in said)
+    tells = reports(runner.pool, runner.telemetry)
     running = tuple(now - since for telemetry in said for _, since in telemetry.running)
     due = None if backlog.next_due is None or demand.at is None else demand.at + backlog.next_due
     return Sample(

@@ -14,7 +14,7 @@ from chaperone_async.core.events import PoolEvent, WorkerRef
 from chaperone_async.core.health import PASSIVE
 from chaperone_async.core.pool import Pool
 from chaperone_async.core.reasons import Reason
-from chaperone_async.core.spec import MB
+from chaperone_async.core.spec import MB, PoolSpec
 from chaperone_async.core.states import Frozen, Killing, Life, Running, Slot, Starting, Stopping
 from chaperone_async.core.status import Activity, Status, status_of
 from chaperone_async.supervision.hooks import in_callback
@@ -56,8 +56,9 @@ class Requested:
             await self._wait()
 
 
-def activity_of(said: Telemetry) -> Activity:
-    if not said.spoke:
+def activity_of(said: Telemetry, spec: PoolSpec) -> Activity:
+    """A worker whose backend reports is idle before its first job; another may be one that never tells."""
+    if not said.spoke and not (spec.backend is not None and spec.backend.reports):
         return "unknown"
     return "busy" if said.current_job is not None else "idle"
 
@@ -125,7 +126,7 @@ class Worker:
 
     @property
     def activity(self) -> Activity:
-        return activity_of(self._telemetry)
+        return activity_of(self._telemetry, self._keeper.pool.spec)
 
     @property
     def started_at(self) -> datetime:

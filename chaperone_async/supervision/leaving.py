@@ -11,6 +11,7 @@ from chaperone_async.system.ports import TelemetrySource
 def candidates(pool: Pool, telemetry: TelemetrySource) -> Iterator[Candidate]:
     """Those who are to stay so far. A slot that its crashes keep empty goes first, one that is kept empty by hand last:
     it stands for somebody's wish."""
+    tells = reports(pool, telemetry)
     for index in range(min(pool.width, len(pool.slots))):
         slot = pool.slots[index]
         if slot.surplus:
@@ -20,7 +21,14 @@ def candidates(pool: Pool, telemetry: TelemetrySource) -> Iterator[Candidate]:
             continue
         said = telemetry.telemetry(slot.life.ref)
         idle_since = slot.life.spawned_at if said.last_job_ended_at is None else said.last_job_ended_at
-        yield Candidate(index, bool(said.running) if said.spoke else None, idle_since)
+        yield Candidate(index, bool(said.running) if tells else None, idle_since)
+
+
+def reports(pool: Pool, telemetry: TelemetrySource) -> bool:
+    """Whether this pool's workers tell of their jobs: where one has, another has only had none yet."""
+    if pool.spec.backend is not None and pool.spec.backend.reports:
+        return True
+    return any(slot.life is not None and telemetry.telemetry(slot.life.ref).spoke for slot in pool.slots if slot.live)
 
 
 def in_order(pool: Pool, telemetry: TelemetrySource, *, patient: bool) -> tuple[Leaver, ...]:

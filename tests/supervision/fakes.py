@@ -11,15 +11,21 @@ from typing import Any
 import anyio
 from anyio import to_thread
 
+from chaperone_async.core.backlog import Backlog
+from chaperone_async.core.demand import Sample
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.spec import MB, PoolSpec, SignalTarget
+from chaperone_async.errors import QueueError
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.journal import Journal
 from chaperone_async.supervision.runner import PoolRunner, World
 from chaperone_async.supervision.supervisor import Supervisor
 from chaperone_async.system.ports import (
+    DeadWorker,
     ExitStatus,
+    FailedPage,
+    JobNotice,
     Notice,
     NoticeSink,
     OutputSink,
@@ -83,6 +89,54 @@ class FakeChild:
         self._world.note(how, self._ref)
 
 
+class FakeQueue:
+    """A pool's queues as written: `now` is what they hold, or why nobody can say. `reclaimed`: whose jobs were put
+    back."""
+
+    can = frozenset({"backlog", "reclaim"})
+
+    def __init__(self, **counts: Any) -> None:
+        self.now: Backlog | QueueError = Backlog(**counts)
+        self.takes = 0.0
+        self.asked = 0
+        self.called: float | None = None
+        self.reclaims = 0
+        self.reclaimed: list[DeadWorker] = []
+        self.failures: list[JobNotice] = []
+
+    def holds(self, ready: int | None, **counts: Any) -> None:
+        self.now = Backlog(ready=ready, **counts)
+
+    async def backlog(self) -> Backlog:
+        self.asked += 1
+        await anyio.sleep(self.takes)
+        if isinstance(self.now, QueueError):
+            raise self.now
+        return self.now
+
+    async def call_for(self, sample: Sample) -> float | None:
+        return self.called
+
+    async def failed(self, limit: int, after: str | None) -> FailedPage:
+        return FailedPage((), None)
+
+    async def retry(self, ids: Sequence[str] | None) -> int:
+        return 0
+
+    async def flush(self, ids: Sequence[str] | None) -> int:
+        return 0
+
+    async def reclaim(self, dead: DeadWorker) -> int:
+        await anyio.sleep(self.takes)
+        if isinstance(self.now, QueueError):
+            raise self.now
+        self.reclaimed.append(dead)
+        return self.reclaims
+
+    def note_failed(self, notice: JobNotice) -> None:
+        self.failures.append(notice)
+
+
 class FakeWorld:
     """All ports at once. `log` is what was done to whom and when, to the millisecond: (at, what, slot).
 
@@ -101,10 +155,11 @@ class FakeWorld:
         self.journal = Journal()
         self._sinks: dict[str, NoticeSink] = {}
         self.retired: list[tuple[str, int]] = []
+        self.queues: dict[str, FakeQueue] = {}
 
     @property
     def ports(self) -> World:
-        return World(self, self, self, wall, AbandonedThreads)
+        return World(self, self, self, wall, AbandonedThreads, lambda spec: self.queues.get(spec.name))
 
     def note(self, what: str, ref: WorkerRef) -> None:
         self.log.append((round(anyio.current_time(), 3), what, ref.slot))
