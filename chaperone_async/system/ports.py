@@ -197,11 +197,13 @@ class PoolQueue(Protocol):
     async def call_for(self, sample: Sample) -> float | None:
         """What the function of strategy "python" calls for; None: it does not say."""
 
-    async def failed(self, limit: int, after: str | None) -> FailedPage: ...
-    async def retry(self, ids: Sequence[str] | None) -> int:
-        """None: all."""
+    async def failed(self, queue: str, limit: int, after: str | None) -> FailedPage:
+        """Of one of the pool's queues, as in all of these."""
 
-    async def flush(self, ids: Sequence[str] | None) -> int: ...
+    async def retry(self, queue: str, ids: Sequence[str] | None) -> int:
+        """How many; None: all."""
+
+    async def flush(self, queue: str, ids: Sequence[str] | None) -> int: ...
     async def reclaim(self, dead: DeadWorker) -> int:
         """Jobs put back into their queue."""
 

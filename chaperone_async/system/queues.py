@@ -72,20 +72,18 @@ class Queue:
         value = await self._attendants.call(self._spec.launch, None, call, timeout=self._spec.backlog.timeout)
         return None if value is None else float(value)
 
-    async def failed(self, limit: int, after: str | None) -> FailedPage:
-        page = await self._ask("failed", ACTION_TIME, queue=self._spec.queues[0], limit=limit, after=after)
+    async def failed(self, queue: str, limit: int, after: str | None) -> FailedPage:
+        page = await self._ask("failed", ACTION_TIME, queue=queue, limit=limit, after=after)
         return FailedPage(tuple(_failed_job(job) for job in page["jobs"]), page.get("next"))
 
-    async def retry(self, ids: Sequence[str] | None) -> int:
-        return await self._act("retry", ids)
+    async def retry(self, queue: str, ids: Sequence[str] | None) -> int:
+        return await self._act("retry", queue, ids)
 
-    async def flush(self, ids: Sequence[str] | None) -> int:
-        return await self._act("flush", ids)
+    async def flush(self, queue: str, ids: Sequence[str] | None) -> int:
+        return await self._act("flush", queue, ids)
 
-    async def _act(self, what: str, ids: Sequence[str] | None) -> int:
-        chosen = None if ids is None else list(ids)
-        many = [await self._ask(what, ACTION_TIME, queue=queue, ids=chosen) for queue in self._spec.queues]
-        return sum(int(number) for number in many)
+    async def _act(self, what: str, queue: str, ids: Sequence[str] | None) -> int:
+        return int(await self._ask(what, ACTION_TIME, queue=queue, ids=None if ids is None else list(ids)))
 
     async def reclaim(self, dead: DeadWorker) -> int:
         worker = {

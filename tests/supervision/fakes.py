@@ -117,13 +117,13 @@ class FakeQueue:
     async def call_for(self, sample: Sample) -> float | None:
         return self.called
 
-    async def failed(self, limit: int, after: str | None) -> FailedPage:
+    async def failed(self, queue: str, limit: int, after: str | None) -> FailedPage:
         return FailedPage((), None)
 
-    async def retry(self, ids: Sequence[str] | None) -> int:
+    async def retry(self, queue: str, ids: Sequence[str] | None) -> int:
         return 0
 
-    async def flush(self, ids: Sequence[str] | None) -> int:
+    async def flush(self, queue: str, ids: Sequence[str] | None) -> int:
         return 0
 
     async def reclaim(self, dead: DeadWorker) -> int:
