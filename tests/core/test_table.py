@@ -81,6 +81,7 @@ EVENTS: dict[type, list[Any]] = {
     ev.StoppingTold: [ev.StoppingTold(REF, NOW)],
     ev.TimeExtended: [ev.TimeExtended(REF, 5.0, NOW)],
     ev.LimitReached: [ev.LimitReached(REF, Reason.MAX_JOBS, "", NOW)],
+    ev.JobOverdue: [ev.JobOverdue(REF, "", NOW)],
     ev.CallbackReturned: [ev.CallbackReturned(REF, NOW)],
     ev.TimePassed: [ev.TimePassed(NOW)],
 }  # fmt: skip

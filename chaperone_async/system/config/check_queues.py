@@ -25,6 +25,9 @@ def check_budget(budget: BudgetTable | None, pools: tuple[PoolSpec, ...], at: Pl
 
 def scaling(spec: PoolSpec, written: PoolTable) -> Iterator[tuple[tuple[str, ...], str]]:
     policy = spec.autoscale
+    if spec.health.stall and not knows_backlog(spec):
+        why = "needs to know the backlog, and nobody tells; name a backlog.source, or a backend that can, or write 0"
+        yield ("health.stall", "backlog.source", "backend"), why
     if policy is None:
         if spec.max_workers is not None and written.workers is not None:
             why = "{ min, max } is for [autoscale], which this pool has not; write a count, or add that table"
@@ -37,7 +40,7 @@ def scaling(spec: PoolSpec, written: PoolTable) -> Iterator[tuple[tuple[str, ...
         yield ("autoscale.strategy", "autoscale.python"), why
     elif policy.python is None and not knows_backlog(spec):
         why = "needs to know the backlog, and nobody tells; name a source = { … }, or a backend that can"
-        yield ("autoscale.source", "backlog.source", "backend"), why
+        yield ("autoscale.source", "autoscale", "backlog.source", "backend"), why
 
 
 def knows_backlog(spec: PoolSpec) -> bool:

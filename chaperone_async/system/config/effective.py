@@ -81,6 +81,7 @@ def file_values(config: Config) -> Values:
         ),
         shutdown=SimpleNamespace(grace=config.grace),
         logs=SimpleNamespace(format=config.log_format, level=config.log_level),
+        budget=SimpleNamespace(max_workers=config.budget),
     )
     return _values(FileTable, source)
 

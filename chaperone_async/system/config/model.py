@@ -186,9 +186,7 @@ class PoolTable(Table):
     ] = None
     backend: Annotated[
         words.BackendName | None,
-        About(
-            "the queue system whose workers these are, in place of a command; its options are in a table of its name"
-        ),
+        About("whose workers these are, in place of a command; its options are in a table of its name", "celery"),
     ] = None
     python: Annotated[
         words.Text | None,

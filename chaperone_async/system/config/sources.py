@@ -44,7 +44,10 @@ class SourceTable(Table):
 
 class BacklogTable(Table):
     source: Annotated[
-        tuple[SourceTable, ...] | None, About("where it is read, one or several; by default the backend knows")
+        tuple[SourceTable, ...] | None,
+        About(
+            "where it is read, one or several; by default the backend knows", {"redis_list": "redis://localhost/0#q"}
+        ),
     ] = None
     combine: Annotated[Combine | None, About("of several sources: their sum, or the max")] = None
     interval: Annotated[units.PositiveDuration | None, About("how often it is read")] = None
@@ -54,23 +57,27 @@ class BacklogTable(Table):
 class AutoscaleTable(Table):
     strategy: Annotated[
         Strategy | None,
-        About("jobs per worker (backlog), seconds until a job is taken (latency), or as a function says (python)"),
+        About("jobs per worker (backlog), seconds until a job is taken (latency), or a function's (python)", "backlog"),
     ] = None
     python: Annotated[
         words.FunctionPath | None,
         About('of strategy "python": called with the sample, returns a number of workers', "myapp.scaling:workers"),
     ] = None
     target: Annotated[
-        units.Target | None, About("backlog: jobs per worker; latency: seconds, or a text such as 5s")
+        units.Target | None, About("backlog: jobs per worker; latency: seconds, or a text such as 5s", 10)
     ] = None
-    cooldown: Annotated[units.Duration | None, About("between two changes")] = None
-    max_step: Annotated[units.PositiveCount | None, About("workers more, or fewer, at a time")] = None
-    tolerance: Annotated[units.Share | None, About("a need this close to the present workers changes nothing")] = None
+    cooldown: Annotated[units.Duration | None, About("between two changes", "3s")] = None
+    max_step: Annotated[units.PositiveCount | None, About("workers more, or fewer, at a time", 1)] = None
+    tolerance: Annotated[units.Share | None, About("a need this close to the present workers changes nothing", 0.1)] = (
+        None
+    )
     stabilization: Annotated[
-        units.Duration | None, About("down only to the highest need of so long; up is never held back by it")
+        units.Duration | None, About("down only to the highest need of so long; up is never held back by it", "30s")
     ] = None
-    scale_to_zero_after: Annotated[units.Duration | None, About("of being empty, where workers.min is 0")] = None
-    source: Annotated[tuple[SourceTable, ...] | None, About("as backlog.source")] = None
+    scale_to_zero_after: Annotated[units.Duration | None, About("of being empty, where workers.min is 0", "5m")] = None
+    source: Annotated[
+        tuple[SourceTable, ...] | None, About("as backlog.source", {"redis_list": "redis://localhost/0#q"})
+    ] = None
 
 
 class BudgetTable(Table):

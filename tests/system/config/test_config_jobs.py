@@ -45,18 +45,18 @@ def test_other_braces_in_a_command_are_left_alone(loaded: Load) -> None:
 def test_a_job_option_that_the_command_does_not_take_is_refused_where_it_was_written(refused: Refuse) -> None:
     own, inherited = refused("""
         [defaults]
-        job.timeout = 60
+        job.sleep = 3
         [pools.a]
-        command = "w {timeout}"
+        command = "w {sleep}"
         [pools.b]
-        command = "w {timeout}"
+        command = "w {sleep}"
         job.tries = 3
         [pools.c]
         command = "w"
     """)
     why = "cannot be honoured: the command of pool 'b' does not take it; write {tries} into the command, or remove it"
     assert own == f"chaperone.toml: pools.b.job.tries: {why}"
-    assert inherited.startswith("chaperone.toml: defaults.job.timeout: cannot be honoured: the command of pool 'c'")
+    assert inherited.startswith("chaperone.toml: defaults.job.sleep: cannot be honoured: the command of pool 'c'")
 
 
 def test_a_placeholder_whose_option_is_not_set_is_refused(refused: Refuse) -> None:

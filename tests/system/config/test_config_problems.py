@@ -5,13 +5,14 @@ import pytest
 from tests.system.config.conftest import Refuse
 
 NO_LISTENER = 'is not an address; write "127.0.0.1:9001", "[::1]:9001" or "unix:/run/chaperone.sock"'
+KEYS = "budget, defaults, http, include, logs, name, pools, shutdown, watch"
 POOL = '[pools.a]\ncommand = "true"\n'
 WRONG = [
     ("workers = true", "workers: true is not a whole number"),
     ("workers = 2.5", "workers: 2.5 is not a whole number"),
     ("workers = -1", "workers: -1 is out of range"),
     ("workers = nan", "workers: nan is not a whole number"),
-    ("workers = { min = 1, max = 10 }", "workers: a table is accepted only together with autoscale"),
+    ("workers = { min = 1 }", "workers: a table has to name both bounds, and nothing else"),
     ('queue = ["a", 5]', "queue: ['a', 5] does not name queues"),
     ("queue = []", "queue: [] does not name queues"),
     ('command = "echo \'x"', 'command: "echo \'x" cannot be split'),
@@ -33,7 +34,7 @@ WRONG = [
     ("health.interval = inf", "health.interval: inf is not a duration"),
     ('health.interval = "-5s"', "health.interval: '-5s' is not a duration"),
     ("health.interval = -5", "health.interval: -5 is negative"),
-    ('health.stall = "10m"', "health.stall: '10m' needs a backlog source"),
+    ('health.stall = "long"', "health.stall: 'long' is not a duration"),
     ('health.http = "localhost/x"', "health.http: 'localhost/x' is not a URL"),
     ('health.tcp = "localhost"', "health.tcp: 'localhost' is not an address"),
     ('health.tcp = "localhost:99999"', "health.tcp: 'localhost:99999' is not an address"),
@@ -46,16 +47,23 @@ WRONG = [
     ("stop.signal = 15", "stop.signal: 15 is not a signal"),
     ("recycle.jitter = 2", "recycle.jitter: 2 is not a share"),
     ('recycle.max_memory = "1 lot"', "recycle.max_memory: '1 lot' is not a size"),
-    ('backend = "celery"', "backend: is not supported by this version; remove this key"),
-    ('celery.app = "proj"', "celery: is not supported by this version; remove this key"),
-    ("autoscale.target = 10", "autoscale: is not supported by this version; remove this key"),
+    ('backend = "no such"', "backend: 'no such' is not a backend's name"),
+    ("autoscale.target = 0", "autoscale.target: 0 is not a target"),
+    ("autoscale.max_step = 0", "autoscale.max_step: 0 is out of range"),
+    ('backlog.combine = "min"', "backlog.combine: 'min' is not known here; valid are max, sum"),
+    (
+        'backlog.source = { redis_list = "redis://localhost/0" }',
+        "backlog.source.redis_list: 'redis://localhost/0' is not",
+    ),
+    ('backlog.source = { sql = "localhost" }', "backlog.source.sql: 'localhost' is not a database URL"),
+    ('backlog.source = { http = "http://a/", pointer = "a" }', "backlog.source.pointer: 'a' is not a JSON pointer"),
     ("user = 1979-05-27", "user: 1979-05-27 is not an account"),
     (f"crash_records = {'9' * 80}", "crash_records: a huge number is out of range"),
 ]
 """Lines in a pool's table, and what is told of them."""
 
 WRONG_OUTSIDE = [
-    ("budget.max_workers = 5", "budget: is not supported by this version"),
+    ("budget.max_workers = 0", "budget.max_workers: 0 is out of range"),
     ('alerts = [{ on = ["pool.fatal"] }]', "alerts: is not supported by this version"),
     ('http.tls = { cert = "x" }', "http.tls: needs both"),
     ("http.socket_mode = 0o660", "http.socket_mode: 432 is not a file mode; write it in octal and in quotes"),
@@ -67,6 +75,40 @@ WRONG_OUTSIDE = [
     ('shutdown.grace = "soon"', "shutdown.grace: 'soon' is not a duration"),
 ]  # fmt: skip
 """Lines before all tables."""
+
+
+SCALING = {
+    "workers = { min = 2, max = 1 }\n": "workers: a table has no room between its bounds; write { min = 1, max = 10 }",
+    "workers = { min = 1, max = 3 }\n": "workers: { min, max } is for [autoscale], which this pool has not",
+    "autoscale.target = 5\n" + (source := 'backlog.source = { redis_list = "redis://a/0#q" }\n'):
+        "workers: are to be scaled, between which bounds?",
+    "workers = { min = 1, max = 3 }\nautoscale.target = 5\n": "autoscale.source: needs to know the backlog",
+    'health.stall = "5m"\n': "health.stall: needs to know the backlog, and nobody tells",
+    f'autoscale.strategy = "python"\nworkers = {{ min = 1, max = 3 }}\n{source}':
+        'autoscale.strategy: strategy "python" and the function go together',
+    'backlog.source = { http = "http://a/", redis_list = "redis://a/0#q" }\n':
+        "backlog.source: has to be of one kind, and names redis_list and http",
+    'backlog.source = { sql = "sqlite:///a" }\n': "backlog.source: sql needs a query, too",
+    f'autoscale.source = {{ http = "http://a/" }}\nworkers = {{ min = 1, max = 3 }}\n{source}':
+        "autoscale.source: is the same as backlog.source",
+    'backlog.source = { redis_list = "redis://a/0#q", query = "x" }\n':
+        "backlog.source: query does not belong to redis_list; remove it",
+    'backend = "cellery"\n': "backend: 'cellery' is not a backend; did you mean 'celery'?",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lines", SCALING)
+def test_what_does_not_go_together_about_queues_is_told(lines: str, refused: Refuse) -> None:
+    problems = refused(POOL + lines)
+    assert problems[0].startswith(f"chaperone.toml: pools.a.{SCALING[lines]}")
+
+
+def test_a_budget_must_hold_the_least_of_all_that_share_it(refused: Refuse) -> None:
+    pool = 'workers = { min = 3, max = 9 }\ncommand = "w"\nautoscale.source = { http = "http://a/" }\n'
+    (problem,) = refused(f"[budget]\nmax_workers = 5\n[pools.a]\n{pool}[pools.b]\n{pool}")
+    assert "5 is less than the least of all autoscaled pools together, 6" in problem
+    (problem,) = refused(f"[budget]\nmax_workers = 5\n{POOL}")
+    assert "is for autoscaled pools, and there are none" in problem
 
 
 def test_all_that_is_wrong_is_told_at_once_in_the_order_of_the_file(refused: Refuse) -> None:
@@ -82,7 +124,7 @@ def test_all_that_is_wrong_is_told_at_once_in_the_order_of_the_file(refused: Ref
         min_ready = 2
     """)
     assert problems == [
-        "chaperone.toml: grace: unknown key; valid are defaults, http, include, logs, name, pools, shutdown, watch",
+        f"chaperone.toml: grace: unknown key; valid are {KEYS}",
         "chaperone.toml: http.listen: 'nowhere' " + NO_LISTENER,
         "chaperone.toml: pools.email.workers: 'five' is not a whole number; write a count such as 5",
         "chaperone.toml: pools.email.health.intervall: unknown key; did you mean 'interval'?",

@@ -35,6 +35,15 @@ def known(table: type[Table]) -> set[tuple[str, ...]]:
     return found
 
 
+SCALED = """
+[pools.a]
+command = "w"
+workers = { min = 1, max = 3 }
+autoscale.python = "app:workers"
+backlog.source = { redis_list = "redis://localhost/0#a" }
+"""
+
+
 def test_every_key_of_the_model_is_told(loaded: Load) -> None:
     every = DOCUMENTED.replace("--queue={queue}", "{timeout} {tries} {backoff} {sleep} {max_exceptions}")
     every = every.replace("workers = 5", 'workers = 5\ngroup = "g"\nenv = {}\nrlimits = {}').replace('group = ""', "")
@@ -48,7 +57,10 @@ def test_every_key_of_the_model_is_told(loaded: Load) -> None:
         max_exceptions = 1
         [pools.email-workers.health]"""), CHAPERONE_TOKEN="t")  # fmt: skip
     told = set(flat(pool_values(config.pools[0])))
-    assert known(PoolTable) - told == {("env",), ("rlimits",), ("health", "stall")}
+    scaled = loaded(SCALED).pools[0]
+    told |= set(flat(pool_values(scaled)))
+    assert known(PoolTable) - told == {("env",), ("rlimits",), ("backend",), ("python",), ("autoscale", "source")}
+    config = replace(config, budget=5)
     told = {keys if keys[:2] != ("http", "users") else keys[:2] for keys in flat(file_values(config))}
     assert known(FileTable) - told == {("include",), ("defaults",), ("pools",)}
 
