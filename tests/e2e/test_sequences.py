@@ -13,7 +13,7 @@ import pytest
 
 from chaperone_async.core.spec import PoolSpec
 from tests.e2e.reloading import post
-from tests.e2e.service import PATIENCE, Answer, Connection, Service, carriers, command
+from tests.e2e.service import PATIENCE, Answer, Connection, Service, carriers, command, until
 from tests.supervision.model import PoolModel, is_good
 
 SUPERVISORS, SEQUENCES, STEPS = 4, 5, 6
@@ -135,9 +135,13 @@ class Play:
 
     def ask(self, path: str, **body: object) -> Answer:
         self.story.append(path)
-        answer = post(self.service, path, 2 * PATIENCE, **body)
+        """A pool that is still being changed is waited for, as the refusal says."""
+        answer = until(lambda: given if "still being" not in (given := self._post(path, body)).body else None)
         assert answer.status in {200, 202}, answer.body
         return answer
+
+    def _post(self, path: str, body: dict[str, object]) -> Answer:
+        return post(self.service, path, 2 * PATIENCE, **body)
 
     def _edit(self, name: str) -> None:
         old = self.pools.get(name)

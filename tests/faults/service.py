@@ -19,14 +19,14 @@ from chaperone_async.system.janitor import read_stat, read_table
 T = TypeVar("T")
 Document = dict[str, Any]
 
-STARTED = 15.0
-ENDED = 30.0
+STARTED = 60.0
+ENDED = 60.0
 QUICK_PYTHON = f"{sys.executable} -I -S"
 """Starts in a third of the time: workers that need the standard library alone."""
 AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")
 
 
-def until(fact: Callable[[], T], seconds: float = 20.0, what: str = "it did not come true") -> T:
+def until(fact: Callable[[], T], seconds: float = 60.0, what: str = "it did not come true") -> T:
     """Poll for a fact; what is returned is true."""
     deadline = time.monotonic() + seconds
     while not (found := fact()):
@@ -75,7 +75,7 @@ class Service:
 
     # What it says
 
-    def get(self, path: str, timeout: float = 20.0) -> tuple[int, str]:
+    def get(self, path: str, timeout: float = 60.0) -> tuple[int, str]:
         connection = _Connection(self.socket, timeout)
         try:
             connection.request("GET", path, headers={"Connection": "close"})
@@ -123,7 +123,7 @@ class Service:
     def cli(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "chaperone_async", *words, "--url", f"unix:{self.socket}"],
-            capture_output=True, text=True, timeout=20, check=False,
+            capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
     @property

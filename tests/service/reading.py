@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import anyio
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Ended(Exception):

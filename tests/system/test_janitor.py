@@ -17,7 +17,7 @@ from chaperone_async.system.child import OsProcesses
 from chaperone_async.system.janitor import read_table
 from tests.system.world import REF, Written, alive, carriers, until
 
-LIMIT = 30.0
+LIMIT = 60.0
 SUPERVISOR = """
 import asyncio, os, signal, sys
 from chaperone_async.core.events import WorkerRef

@@ -90,7 +90,7 @@ def alive_in_session(session: int) -> list[int]:
     return found
 
 
-def until(fact: Callable[[], object], seconds: float = 20.0) -> None:
+def until(fact: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not fact():
         assert time.monotonic() < deadline, "it did not come true in time"
