@@ -1,11 +1,16 @@
-"""Applications with an embedded queue, each in a directory of its own."""
+"""Applications with an embedded queue, each in a directory of its own, and servers, empty for each test."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.backends import servers
 from tests.backends.consumer import Application
+from tests.backends.servers import Run
+from tests.e2e.conftest import launch, script
+
+__all__ = ["launch", "script"]
 
 
 @pytest.fixture
@@ -14,3 +19,26 @@ def application(tmp_path: Path) -> Callable[..., Application]:
         return Application(tmp_path, tasks, options=options)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return servers.this_run(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def redis_url(run: Run) -> str:
+    """An empty database of a real Redis, such as redis://127.0.0.1:12345/0."""
+    return servers.empty_redis(run)
+
+
+@pytest.fixture
+def rabbitmq_url(run: Run) -> str:
+    """An empty virtual host of a real RabbitMQ, such as amqp://guest:guest@127.0.0.1:12345/test-0."""
+    return servers.empty_rabbitmq(run)
+
+
+@pytest.fixture
+def postgres_url(run: Run) -> str:
+    """An empty database of a real PostgreSQL, such as postgresql://postgres@127.0.0.1:12345/test_0."""
+    return servers.empty_postgresql(run)
