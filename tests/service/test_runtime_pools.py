@@ -60,7 +60,7 @@ async def test_all_that_is_wrong_with_a_pool_is_told_at_once(tmp_path: Path) -> 
         ({**NEW, "name": "all"}, 422, "cannot be a pool's name"),
         ({"command": "worker"}, 422, "it has no name"),
         ({**NEW, "name": 7}, 422, "it has no name"),
-        ({**NEW, "job": {"timeout": 5}}, 422, "job.timeout: cannot be honoured"),
+        ({**NEW, "job": {"sleep": 5}}, 422, "job.sleep: cannot be honoured"),
         ([NEW], 422, "is not a JSON object"),
     ],
 )

@@ -62,10 +62,19 @@ def test_a_pool_without_a_command_is_exit_2_with_an_example(chaperone: Chaperone
     assert "write it after --, as in: chaperone supervise emails" in ended.err
 
 
-def test_a_backend_is_exit_2(chaperone: Chaperone) -> None:
-    ended = chaperone("supervise", "emails", "--backend", "celery")
+def test_a_backend_stands_for_a_command_and_has_options() -> None:
+    (pool,) = config_of("emails", "--backend", "huey", "--option", "app=proj.huey", "--workers", "2").pools
+    assert pool.backend is not None
+    assert pool.backend.options == (("app", "proj.huey"),)
+    assert "proj.huey" in pool.command
+
+
+def test_an_unknown_backend_is_exit_2_and_names_the_nearest(chaperone: Chaperone) -> None:
+    ended = chaperone("supervise", "emails", "--backend", "cellery")
     assert ended.code == 2
-    assert "backends are not supported by this version" in ended.err
+    assert "'cellery' is not a backend; did you mean 'celery'?" in ended.err
+    ended = chaperone("supervise", "emails", "--option", "app=x", "--", "true")
+    assert (ended.code, "it is for a backend" in ended.err) == (2, True)
 
 
 def test_wrong_values_are_exit_2_and_one_line_each(chaperone: Chaperone) -> None:

@@ -22,8 +22,10 @@ from chaperone_async.core.spec import (
     HealthPolicy,
     RecyclePolicy,
     RestartPolicy,
+    Rung,
     StopPolicy,
 )
+from chaperone_async.errors import QueueUnavailable
 from chaperone_async.service.compose import compose
 from chaperone_async.service.http.listen import bind
 from chaperone_async.service.run import _serve_http
@@ -38,6 +40,7 @@ from tests.e2e.service import Service, command
 from tests.service.canned import Canned
 from tests.supervision.fakes import (
     FakeProber,
+    FakeQueue,
     FakeWorld,
     Script,
     crashes_after,
@@ -230,6 +233,30 @@ async def the_supervisor_hears_signals() -> FakeWorld:
             tasks.start_soon(desk.tell_progress)
             await anyio.sleep(12)
             tasks.cancel_scope.cancel()
+    return world
+
+
+@tells("queue.unreachable", "queue.reachable", "queue.reclaimed", "queue.reclaim_failed")
+async def a_worker_dies_twice_and_its_queue_is_out_of_reach_in_between() -> FakeWorld:
+    world, queue = FakeWorld(crashes_after(20)), FakeQueue(ready=1)
+    queue.reclaims = 1
+    world.queues["p"] = queue
+    async with pool_of(world, plan()):
+        await anyio.sleep(30)
+        queue.now = QueueUnavailable("cannot reach redis")
+        await anyio.sleep(20)
+        queue.holds(1)
+        await anyio.sleep(20)
+    return world
+
+
+@tells("worker.urged")
+async def a_worker_needs_more_than_one_signal() -> FakeWorld:
+    world = FakeWorld(Script(obeys_term_after=1000))
+    async with pool_of(world, plan(stop=StopPolicy(timeout=5, then=(Rung("SIGQUIT", 5.0),)))) as runner:
+        await anyio.sleep(5)
+        ask(runner, ev.StopRequested)
+        await anyio.sleep(20)
     return world
 
 

@@ -23,7 +23,7 @@ async def test_the_replacement_is_ready_before_a_worker_over_max_jobs_goes() -> 
     async with pool_of(world, recycled(max_jobs=100)) as runner:
         await anyio.sleep(5.25)
         world.said[FIRST] = Telemetry(jobs_done=100)
-        world.notice(JobNotice(FIRST))
+        world.notice(JobNotice(FIRST, "7", None, None, True, None, None, None, None))
         await anyio.sleep(20)
         assert world.log == [
             (0, "spawn", 0),

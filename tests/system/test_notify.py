@@ -157,11 +157,26 @@ async def test_each_field_becomes_telemetry_or_a_notice(world: World) -> None:
 async def test_a_job_is_current_from_its_start_to_its_end(world: World) -> None:
     worker = world.worker()
     told = await world.hear(worker, START.format("7"), "X_CHAPERONE_NAME=send")
-    assert told == Telemetry(spoke=True, current_job="7", current_job_name="send", current_job_since=100.0)
+    assert told == Telemetry(
+        spoke=True, current_job="7", current_job_name="send", current_job_since=100.0, running=(("7", 100.0),)
+    )
     world.now = 102.0
     told = await world.hear(worker, END.format("7"), "X_CHAPERONE_OK=1", "X_CHAPERONE_MS=1500.5")
     assert told == Telemetry(spoke=True, jobs_done=1, last_job_ended_at=102.0, busy_seconds=1.5005)
-    assert world.notices == [JobNotice(REF)]
+    assert world.notices == [JobNotice(REF, "7", None, None, True, 1.5005, None, None, None)]
+
+
+async def test_the_end_of_a_failed_job_says_what_it_takes_to_send_it_again(world: World) -> None:
+    worker = world.worker()
+    await world.hear(worker, START.format("7"), "X_CHAPERONE_MARK=broker-1")
+    told = await world.hear(
+        worker, END.format("7"), "X_CHAPERONE_OK=0", "X_CHAPERONE_NAME=send", "X_CHAPERONE_QUEUE=mail",
+        "X_CHAPERONE_WAIT_MS=250", "X_CHAPERONE_ERROR=ValueError: no", 'X_CHAPERONE_ARGS={"args": ["a=b"]}',
+    )  # fmt: skip
+    assert told.mark == "broker-1"
+    assert world.notices == [
+        JobNotice(REF, "7", "send", "mail", False, None, 0.25, "ValueError: no", '{"args": ["a=b"]}')
+    ]
 
 
 async def test_without_a_duration_the_time_between_start_and_end_counts(world: World) -> None:
@@ -239,7 +254,7 @@ async def test_a_killed_child_runs_no_job_any_more_but_its_count_stays(world: Wo
         "X_CHAPERONE_EVENT=end|X_CHAPERONE_JOB=1|X_CHAPERONE_WAIT_MS=soon",
         "X_CHAPERONE_EVENT=end|X_CHAPERONE_JOB=1|X_CHAPERONE_DONE=1_000",
         "X_CHAPERONE_EVENT=end|X_CHAPERONE_JOB=1|X_CHAPERONE_FAILED=" + "9" * 400,
-        "STATUS=" + "x" * 4090,
+        "STATUS=" + "x" * 16_378,
     ],
 )
 async def test_a_malformed_message_changes_nothing_and_is_counted(world: World, message: str) -> None:

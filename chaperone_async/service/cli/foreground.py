@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _FILE_KEYS = {"grace": "shutdown.grace", "log_format": "logs.format", "listen": "http.listen"}
 _POOL_KEYS = {
+    "backend": "backend",
     "workers": "workers",
     "min_ready": "min_ready",
     "directory": "directory",
@@ -45,12 +46,12 @@ def add(subparsers: Subparsers) -> None:
         "run one pool of workers, without a configuration file",
         "chaperone supervise emails --workers 5 -- python worker.py --queue={queue}",
     )
-    supervise.usage = "chaperone supervise QUEUE [options] -- COMMAND [ARGUMENT...]"
+    supervise.usage = "chaperone supervise QUEUE [options] (--backend BACKEND | -- COMMAND [ARGUMENT...])"
     supervise.add_argument("queue", metavar="QUEUE", help="one, or several in order of priority: high,default")
     for option, metavar, what in (
         ("--workers", "N", "how many (default: 1)"),
         ("--name", "NAME", "the pool's name (default: the queue's)"),
-        ("--backend", "BACKEND", "not supported by this version: give a COMMAND"),
+        ("--backend", "BACKEND", "the queue system whose worker to run, in place of a COMMAND"),
         ("--min-ready", "N", "workers that must be ready for the pool to be ready (default: 1)"),
         ("--directory", "PATH", "where workers run (default: here)"),
         ("--memory-limit", "SIZE", "of a worker's process tree, such as 512MB (the default); 0 for none"),
@@ -61,6 +62,8 @@ def add(subparsers: Subparsers) -> None:
         ("--log-format", "FORMAT", "text (default) or json"),
     ):
         supervise.add_argument(option, metavar=metavar, help=what)
+    option = "of the backend, such as app=proj.tasks; may be repeated"
+    supervise.add_argument("--option", action="append", metavar="KEY=VALUE", default=[], help=option)
     supervise.add_argument("--env", action="append", metavar="NAME=VALUE", default=[], help="may be repeated")
     listen = "HOST:PORT or unix:/PATH; may be repeated (default: 127.0.0.1:9001 and a unix socket)"
     supervise.add_argument("--listen", action="append", metavar="ADDRESS", help=listen)
@@ -109,16 +112,19 @@ def one_pool(args: Namespace, env: Mapping[str, str]) -> "Config":
     from chaperone_async.system.config.load import interpret
     from chaperone_async.system.config.problems import Place, Problems
 
-    if args.backend is not None:
-        advice = "give the command that runs a worker, after --"
-        raise UsageError(f"cannot use backend {args.backend!r}: backends are not supported by this version; {advice}")
-    if not args.worker_command:
+    if args.backend is None and not args.worker_command:
         example = f"chaperone supervise {args.queue} --workers 2 -- python worker.py --queue={{queue}}"
         raise UsageError(f"cannot supervise {args.queue!r}: there is no command; write it after --, as in: {example}")
     name = args.name or re.sub(r"[^A-Za-z0-9_.-]", "-", args.queue.partition(",")[0])[:64]
-    pool = {"queue": args.queue.split(","), "command": args.worker_command, **_nested(args, _POOL_KEYS)}
+    pool = {"queue": args.queue.split(","), **_nested(args, _POOL_KEYS)}
+    if args.worker_command:
+        pool["command"] = args.worker_command
+    if args.option:
+        if args.backend is None:
+            raise UsageError("cannot take --option: it is for a backend, and there is none; add --backend NAME")
+        pool[args.backend] = _assignments(args.option, "option", "--option KEY=VALUE")
     if args.env:
-        pool["env"] = _variables(args.env)
+        pool["env"] = _assignments(args.env, "variable", "--env NAME=VALUE")
     if args.listen:  # what was typed wins over the environment
         env = {key: value for key, value in env.items() if key != "CHAPERONE_HTTP_LISTEN"}
     table = {"pools": {name: pool}, **_nested(args, _FILE_KEYS)}
@@ -142,8 +148,8 @@ def _nested(args: Namespace, keys: Mapping[str, str]) -> dict[str, Any]:
     return table
 
 
-def _variables(assignments: list[str]) -> dict[str, str]:
+def _assignments(assignments: list[str], what: str, form: str) -> dict[str, str]:
     wrong = [text for text in assignments if "=" not in text[1:]]
     if wrong:
-        raise UsageError(f"cannot set the variable {wrong[0]!r}: it has no value; write --env NAME=VALUE")
+        raise UsageError(f"cannot set the {what} {wrong[0]!r}: it has no value; write {form}")
     return dict(text.split("=", 1) for text in assignments)

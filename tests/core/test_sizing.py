@@ -1,0 +1,114 @@
+"""Pools that become smaller from any slot, and grow again."""
+
+from chaperone_async.core import events as ev
+from chaperone_async.core.scaling import Leaver
+from chaperone_async.core.spec import JobOptions, PoolSpec, StopPolicy
+from tests.core.world import World
+
+
+def running(workers: int = 4, **more: object) -> World:
+    world = World(PoolSpec(name="p", command=("w",), workers=workers, **more))  # type: ignore[arg-type]  keywords of a spec
+    world.begin()
+    world.spawn_all()
+    world.advance(2)
+    return world
+
+
+def shrink(world: World, workers: int, *leavers: Leaver) -> None:
+    world.send(ev.ScaleRequested(workers, world.now, leavers=leavers))
+
+
+def slots(world: World) -> list[int]:
+    return sorted(ref.slot for ref in world.alive)
+
+
+def ref(world: World, slot: int) -> ev.WorkerRef:
+    return next(ref for ref in world.alive if ref.slot == slot)
+
+
+def test_who_is_named_first_goes_first_and_the_others_keep_their_slots() -> None:
+    world = running()
+    shrink(world, 2, Leaver(1), Leaver(0))
+    for slot in (0, 1):
+        assert world.names(ref(world, slot)) == ["SIGTERM"]
+        world.dies(ref(world, slot), 0)
+    assert slots(world) == [2, 3]
+    assert (world.pool.desired, world.pool.width, len(world.pool.slots)) == (2, 4, 4)
+    world.advance(100)
+    assert not world.asked, "nobody follows in a slot that was scaled away"
+
+
+def test_without_a_name_the_highest_go() -> None:
+    world = running()
+    shrink(world, 2)
+    assert [slot for slot in range(4) if world.signals.get(ref(world, slot))] == [2, 3]
+
+
+def test_growth_uses_the_free_slots_again_before_there_are_more() -> None:
+    world = running()
+    shrink(world, 2, Leaver(0), Leaver(1))
+    for slot in (0, 1):
+        world.dies(ref(world, slot), 0)
+    shrink(world, 5)
+    assert sorted(asked.slot for asked in world.asked) == [0, 1, 4]
+
+
+def test_a_slot_on_its_way_out_gets_its_successor_when_it_has_gone() -> None:
+    world = running(2)
+    shrink(world, 1, Leaver(0))
+    shrink(world, 2)
+    assert not world.asked
+    world.dies(ref(world, 0), 0)
+    assert [asked.slot for asked in world.asked] == [0]
+
+
+def test_empty_slots_at_the_top_disappear() -> None:
+    world = running()
+    shrink(world, 1, Leaver(1), Leaver(2), Leaver(3))
+    for slot in (1, 2, 3):
+        world.dies(ref(world, slot), 0)
+    assert len(world.pool.slots) == 1
+
+
+def test_a_stop_and_a_start_leave_the_surplus_empty() -> None:
+    world = running(3)
+    shrink(world, 2, Leaver(0))
+    world.dies(ref(world, 0), 0)
+    world.send(ev.StopRequested(None, world.now))
+    for slot in (1, 2):
+        world.dies(ref(world, slot), 0)
+    world.send(ev.StartRequested(None, world.now))
+    assert sorted(asked.slot for asked in world.asked) == [1, 2]
+
+
+def test_a_rolling_restart_goes_around_the_surplus() -> None:
+    world = running(3)
+    shrink(world, 2, Leaver(0))
+    world.dies(ref(world, 0), 0)
+    old = set(world.alive)
+    world.send(ev.RollRequested(None, world.now))
+    for _ in range(20):
+        world.spawn_all()
+        world.advance(2)
+        for gone in [each for each in world.alive if "SIGTERM" in world.names(each)]:
+            world.dies(gone, 0)
+    assert slots(world) == [1, 2]
+    assert not old & set(world.alive)
+
+
+def test_a_patient_end_lasts_as_long_as_the_job_may_take() -> None:
+    world = running(2, job=JobOptions(timeout=90), stop=StopPolicy(timeout=10))
+    shrink(world, 1, Leaver(0, patiently=True))
+    world.advance(99)
+    assert world.names(ref(world, 0)) == ["SIGTERM"]
+    world.advance(2)
+    assert world.names(ref(world, 0))[:2] == ["SIGTERM", "SIGKILL"]
+
+
+def test_an_overdue_job_ends_even_the_patience() -> None:
+    world = running(2, stop=StopPolicy(timeout=10))
+    shrink(world, 1, Leaver(0, patiently=True))
+    world.advance(1000)
+    world.send(ev.JobOverdue(ref(world, 0), "job 7 has taken too long", world.now))
+    world.advance(10)
+    assert world.names(ref(world, 0)) == ["SIGTERM", "SIGKILL"]
