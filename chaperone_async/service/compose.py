@@ -18,6 +18,8 @@ from chaperone_async.supervision.supervisor import Supervisor
 from chaperone_async.system.attendants import Attendants
 from chaperone_async.system.child import OsProcesses
 from chaperone_async.system.clock import WallClock
+from chaperone_async.system.config.failed_jobs import FailedJobsPlace
+from chaperone_async.system.failed_jobs import FailedJobs
 from chaperone_async.system.notify import SUPPORTED, NotifySockets
 from chaperone_async.system.output import Outputs
 from chaperone_async.system.ports import PoolQueue, Prober
@@ -67,6 +69,7 @@ async def compose(
     log_format: LogFormat = "text",
     log_level: str = "info",
     listener: Callable[[Entry], None] | None = None,
+    failed_jobs: FailedJobsPlace = FailedJobsPlace(),  # noqa: B008  frozen
 ) -> AsyncIterator[Composed]:
     """`listener` hears the journal instead of our stdout. On leaving, nothing that was spawned is alive."""
     clock = WallClock()
@@ -86,11 +89,12 @@ async def compose(
                 tell("supervisor.trouble", "workers cannot report here: this system does not tell who sent a datagram")
             for lacking in processes.degraded:
                 tell("supervisor.trouble", lacking)
-            async with Attendants(processes.family) as attendants:
+            recorded = FailedJobs(failed_jobs, lambda what: tell("supervisor.trouble", what))
+            async with Attendants(processes.family) as attendants, recorded:
 
                 def make_queue(spec: PoolSpec) -> PoolQueue | None:
                     known = spec.backlog.sources or spec.backend is not None
-                    return Queue(spec, attendants) if known else None
+                    return Queue(spec, attendants, recorded) if known else None
 
                 world = World(processes, sampler, sockets, clock.at, _callback_threads, make_queue)
                 yield Composed(Supervisor(world, journal, secrets.randbits(48)), world, processes, tell, log)

@@ -36,6 +36,7 @@ from chaperone_async.service.watch import Watch
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.journal import Entry
 from chaperone_async.supervision.supervisor import Supervisor
+from chaperone_async.system.config.failed_jobs import FailedJobsPlace
 from chaperone_async.system.config.load import DEFAULT_SOCKET_MODE, Config, Tls
 
 DONE, NO, BAD_CONFIGURATION = 0, 1, 2
@@ -57,6 +58,7 @@ class Settings:
     log_level: str = "info"
     origin: Origin | None = None
     budget: int | None = None
+    failed_jobs: FailedJobsPlace = FailedJobsPlace()  # noqa: RUF009  frozen
 
 
 class Pools(Protocol):
@@ -99,7 +101,7 @@ def run_service(config: Config, origin: Origin | None = None) -> int:
     settings = Settings(
         name=config.name, grace=config.grace, token=config.token, users=config.users, tls=config.tls,
         socket_mode=config.socket_mode, log_format=config.log_format, log_level=config.log_level,
-        origin=origin, budget=config.budget,
+        origin=origin, budget=config.budget, failed_jobs=config.failed_jobs,
     )  # fmt: skip
     return run_blocking(settings, ConfiguredPools(config.pools), config.listen, serve_to_the_end)
 
@@ -178,7 +180,7 @@ async def serve_to_the_end(settings: Settings, pools: Pools, listeners: Sequence
 
 async def _serve(settings: Settings, pools: Pools, listeners: Sequence[Listener], signals: AsyncIterator[int]) -> int:
     ending = _Ending()
-    async with compose(settings.log_format, settings.log_level) as composed:
+    async with compose(settings.log_format, settings.log_level, failed_jobs=settings.failed_jobs) as composed:
         pools.attach(composed)
         supervisor, world = composed.supervisor, composed.world
         supervisor.scaler.total = settings.budget

@@ -45,6 +45,8 @@ _LATER: tuple[tuple[str, Callable[[Config], object]], ...] = (
     ("http.socket_mode", lambda config: f"{config.socket_mode:04o}"),
     ("http.tls", lambda config: None if config.tls is None else {"cert": config.tls.cert, "key": config.tls.key}),
     ("logs.format", lambda config: config.log_format),
+    ("failed_jobs.path", lambda config: str(config.failed_jobs.path)),
+    ("failed_jobs.keep", lambda config: config.failed_jobs.keep),
 )
 
 

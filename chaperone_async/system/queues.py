@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -12,7 +13,9 @@ from chaperone_async.core.expand import expand
 from chaperone_async.core.spec import BackendUse, Launch, PoolSpec, SourceSpec
 from chaperone_async.errors import QueueError
 from chaperone_async.system.attendants import Attendants, Call
+from chaperone_async.system.failed_jobs import FailedJobs
 from chaperone_async.system.ports import DeadWorker, FailedJob, FailedPage, JobNotice
+from chaperone_async.system.recorded import Again, Recorded
 
 SOURCES = "chaperone_async.attendant.sources"
 RECLAIM_TIME = 10.0
@@ -24,12 +27,21 @@ _OURS = Launch()
 class Queue:
     """One pool's. Sources are read by an attendant of our own, the backend's works where the pool's workers do."""
 
-    def __init__(self, spec: PoolSpec, attendants: Attendants) -> None:
+    def __init__(self, spec: PoolSpec, attendants: Attendants, failed_jobs: FailedJobs | None = None) -> None:
+        """`failed_jobs`: for those that the queue system keeps no list of."""
         self._spec = spec
         self._attendants = attendants
+        self._recorded: Recorded | None = None
         self.can = _abilities(spec)
+        if failed_jobs is not None and _tells_without_keeping(spec.backend):
+            self._recorded = Recorded(spec.name, spec.queues, failed_jobs, self._send)
+            self.can |= Recorded.can
 
     async def backlog(self) -> Backlog:
+        backlog = await self._backlog()
+        return backlog if self._recorded is None else replace(backlog, failed=await self._recorded.count())
+
+    async def _backlog(self) -> Backlog:
         policy = self._spec.backlog
         if not policy.sources:
             told = await self._ask("backlog", policy.timeout, queues=list(self._spec.queues))
@@ -52,14 +64,17 @@ class Queue:
 
     async def _read(self, source: SourceSpec, seconds: float) -> Backlog:
         words = {"pool": self._spec.name, "queue": self._spec.queue}
-        options = dict(source.options)
-        if "argv" in options:
-            options["argv"] = [expand(word, words) for word in options["argv"]]
-        settings = {"kind": source.kind, "address": expand(source.address, words), **options}
+        settings = {
+            "kind": source.kind,
+            "address": expand(source.address, words),
+            "timeout": seconds,
+            **{key: _expanded(value, words) for key, value in source.options},
+        }
         launch = self._spec.launch if source.kind in {"command", "python"} else _OURS
+        python = self._python if source.kind == "python" else None
         call = Call(SOURCES, json.dumps(settings, sort_keys=True), "backlog", {"queues": list(self._spec.queues)})
         try:
-            return read_backlog(await self._attendants.call(launch, None, call, timeout=seconds))
+            return read_backlog(await self._attendants.call(launch, python, call, timeout=seconds))
         except QueueError as error:
             raise type(error)(f"{source.kind}: {error}") from error
 
@@ -68,18 +83,26 @@ class Queue:
         if policy is None or policy.python is None:
             return None
         told = {"backlog": sample.backlog, "oldest_age": sample.oldest_age, "busy": sample.busy}
-        call = Call(SOURCES, json.dumps({"kind": "scaling", "address": policy.python}), "call_for", {"sample": told})
-        value = await self._attendants.call(self._spec.launch, None, call, timeout=self._spec.backlog.timeout)
+        limit = self._spec.backlog.timeout
+        settings = json.dumps({"kind": "scaling", "address": policy.python, "timeout": limit})
+        call = Call(SOURCES, settings, "call_for", {"sample": told})
+        value = await self._attendants.call(self._spec.launch, self._python, call, timeout=limit)
         return None if value is None else float(value)
 
     async def failed(self, queue: str, limit: int, after: str | None) -> FailedPage:
+        if self._recorded is not None:
+            return await self._recorded.page(queue, limit, after)
         page = await self._ask("failed", ACTION_TIME, queue=queue, limit=limit, after=after)
         return FailedPage(tuple(_failed_job(job) for job in page["jobs"]), page.get("next"))
 
     async def retry(self, queue: str, ids: Sequence[str] | None) -> int:
+        if self._recorded is not None:
+            return await self._recorded.retry(queue, ids)
         return await self._act("retry", queue, ids)
 
     async def flush(self, queue: str, ids: Sequence[str] | None) -> int:
+        if self._recorded is not None:
+            return await self._recorded.flush(queue, ids)
         return await self._act("flush", queue, ids)
 
     async def _act(self, what: str, queue: str, ids: Sequence[str] | None) -> int:
@@ -97,19 +120,37 @@ class Queue:
         return int(await self._ask("reclaim", RECLAIM_TIME, worker=worker))
 
     def note_failed(self, notice: JobNotice) -> None:
-        """The queue system keeps its own."""
+        if self._recorded is not None:
+            self._recorded.note(notice)
+
+    async def _send(self, job: Again) -> None:
+        await self._ask("send", ACTION_TIME, **job._asdict())
+
+    @property
+    def _python(self) -> str | None:
+        """The interpreter that knows the application's modules."""
+        return None if self._spec.backend is None else self._spec.backend.python
 
     async def _ask(self, what: str, seconds: float, **arguments: Any) -> Any:
         backend = self._spec.backend
-        if backend is None or backend.attendant is None or what not in self.can:
+        if backend is None or backend.attendant is None or (what != "send" and what not in self.can):
             raise QueueError(f"cannot ask for {what}: {_who(backend)} does not tell")
         call = Call(backend.attendant, backend.settings, what, arguments)
         return await self._attendants.call(self._spec.launch, backend.python, call, timeout=seconds)
 
 
+def _expanded(value: Any, words: Mapping[str, str]) -> Any:
+    return expand(value, words) if isinstance(value, str) else [expand(word, words) for word in value]
+
+
 def _abilities(spec: PoolSpec) -> frozenset[str]:
     own = frozenset({"backlog"}) if spec.backlog.sources else frozenset[str]()
     return own | (spec.backend.can if spec.backend is not None else frozenset())
+
+
+def _tells_without_keeping(backend: BackendUse | None) -> bool:
+    """Whether its workers tell of failed jobs that nobody lists."""
+    return backend is not None and backend.reports and not backend.keeps_failed
 
 
 def _who(backend: BackendUse | None) -> str:

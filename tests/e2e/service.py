@@ -123,7 +123,7 @@ class Service:
         foreign = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "XDG_RUNTIME_DIR"}
         env = {k: v for k, v in os.environ.items() if not k.startswith("CHAPERONE_") and k not in foreign}
         name, _, value = self.mark.partition("=")
-        return {**env, "PYTHONPATH": str(ROOT), name: value, **more}
+        return {**env, "PYTHONPATH": str(ROOT), "STATE_DIRECTORY": str(self.directory), name: value, **more}
 
     @property
     def pid(self) -> int:

@@ -1,10 +1,12 @@
 """The value of every key, defaults included, as one would write it into the file."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args, get_origin
 
 from chaperone_async.core.spec import PoolSpec
+from chaperone_async.system.config.failed_jobs import KEEP
 from chaperone_async.system.config.keys import Table, is_table, keys_of
 from chaperone_async.system.config.listeners import DEFAULT_TCP
 from chaperone_async.system.config.load import (
@@ -82,6 +84,7 @@ def file_values(config: Config) -> Values:
         shutdown=SimpleNamespace(grace=config.grace),
         logs=SimpleNamespace(format=config.log_format, level=config.log_level),
         budget=SimpleNamespace(max_workers=config.budget),
+        failed_jobs=SimpleNamespace(path=_text(config.failed_jobs.path), keep=config.failed_jobs.keep),
     )
     return _values(FileTable, source)
 
@@ -93,7 +96,12 @@ def file_defaults() -> Values:
         "http": {"listen": [DEFAULT_TCP], "socket_mode": SocketMode.write(DEFAULT_SOCKET_MODE)},
         "shutdown": {"grace": Duration.write(DEFAULT_GRACE)},
         "logs": {"format": DEFAULT_LOG_FORMAT, "level": DEFAULT_LOG_LEVEL},
+        "failed_jobs": {"keep": KEEP},
     }
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _values(table: type[Table], *sources: object) -> Values:

@@ -15,6 +15,7 @@ from chaperone_async.system.config.backend import plan_backend
 from chaperone_async.system.config.build import build_pool
 from chaperone_async.system.config.check import check_pool, check_tls
 from chaperone_async.system.config.check_queues import check_budget
+from chaperone_async.system.config.failed_jobs import FailedJobsPlace, place_of
 from chaperone_async.system.config.find import SYSTEM_FILE, Document, find_document
 from chaperone_async.system.config.layers import Layer, merge, refuse_repetition, stated
 from chaperone_async.system.config.model import (
@@ -62,6 +63,7 @@ class Config:
     watch: bool = False
     files: tuple[str, ...] = ()  # the main file and all that it includes, absolute
     budget: int | None = None  # workers of all autoscaled pools together
+    failed_jobs: FailedJobsPlace = FailedJobsPlace()  # noqa: RUF009  frozen
     hidden: frozenset[str] = field(default=frozenset(), repr=False)  # what to `secrets.mask` in anything that is shown
 
 
@@ -122,8 +124,9 @@ def _assemble(reading: Reading, env: Mapping[str, str], problems: Problems) -> C
         problems.add(main.at / "pools", 'there are none; add a table such as [pools.emails] with command = "…" in it')
     pools = tuple(_build_and_check(layers, grace, problems) for layers in stacks)
     check_budget(whole.budget, pools, main.at, problems)
+    name = str(whole.name or os.uname().nodename)
     return Config(
-        name=str(whole.name or os.uname().nodename),
+        name=name,
         listen=listeners.complete(
             (listeners.DEFAULT_TCP,) if http.listen is None else (str(address) for address in http.listen), env
         ),
@@ -140,6 +143,7 @@ def _assemble(reading: Reading, env: Mapping[str, str], problems: Problems) -> C
         watch=bool(whole.watch),
         files=tuple(str(document.path.absolute()) for document in documents),
         budget=None if whole.budget is None or whole.budget.max_workers is None else int(whole.budget.max_workers),
+        failed_jobs=place_of(whole.failed_jobs, name, env),
         hidden=problems.hidden,
     )
 

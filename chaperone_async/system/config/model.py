@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from chaperone_async.core.spec import LogMode, LoopAction, OnFatal, PauseMode, ReadyWhen, RestartMode
 from chaperone_async.system.config import units, words
+from chaperone_async.system.config.failed_jobs import FailedJobsTable
 from chaperone_async.system.config.keys import About, Table
 from chaperone_async.system.config.sources import AutoscaleTable, BacklogTable, BudgetTable
 
@@ -257,4 +258,8 @@ class FileTable(Table):
     ] = None
     pools: Annotated[dict[words.PoolName, PoolTable] | None, About("the pools, by name")] = None
     budget: Annotated[BudgetTable | None, About("what autoscaled pools share")] = None
+    failed_jobs: Annotated[
+        FailedJobsTable | None,
+        About("the list that the supervisor keeps of them where the queue system has none (celery, saq, taskiq, arq)"),
+    ] = None
     alerts: words.Later | None = None

@@ -44,6 +44,8 @@ def _of_file(config: Config, reading: Reading) -> Iterator[Setting]:
         origin = DEFAULT if at is None else _VARIABLES[keys] if at == ENVIRONMENT else at.file
         if keys == ("name",) and at is None:
             origin = "the host's name"
+        if keys == ("failed_jobs", "path") and at is None:
+            origin = "the state directory"
         if keys == _LISTEN and listed is not None and len(config.listen) > len(set(listed)):
             origin += ", and the unix socket that is always there"
         yield Setting(keys, value, origin)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from chaperone_async.system.config.effective import Values, file_defaults, pool_defaults
+from chaperone_async.system.config.failed_jobs import FailedJobsTable
 from chaperone_async.system.config.keys import Key, Table, keys_of
 from chaperone_async.system.config.listeners import DEFAULT_TCP
 from chaperone_async.system.config.model import FileTable, HttpTable, LogsTable, PoolTable, ShutdownTable
@@ -40,6 +41,7 @@ def starter() -> str:
         "[http]\n" + _lines(HttpTable, {("listen",): [DEFAULT_TCP]}, defaults["http"]),
         "[shutdown]\n" + _lines(ShutdownTable, {("grace",): "25s"}, defaults["shutdown"]),
         "[logs]\n" + _lines(LogsTable, {}, defaults["logs"]),
+        "[failed_jobs]\n" + _lines(FailedJobsTable, {}, defaults["failed_jobs"]),
         _DEFAULTS,
         "[pools.emails]\n" + _lines(PoolTable, _POOL, pool_defaults()),
     )

@@ -5,7 +5,7 @@ import pytest
 from tests.system.config.conftest import Refuse
 
 NO_LISTENER = 'is not an address; write "127.0.0.1:9001", "[::1]:9001" or "unix:/run/chaperone.sock"'
-KEYS = "budget, defaults, http, include, logs, name, pools, shutdown, watch"
+KEYS = "budget, defaults, failed_jobs, http, include, logs, name, pools, shutdown, watch"
 POOL = '[pools.a]\ncommand = "true"\n'
 WRONG = [
     ("workers = true", "workers: true is not a whole number"),
