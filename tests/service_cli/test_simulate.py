@@ -124,3 +124,30 @@ def test_an_option_that_is_wrong_is_bad_usage(chaperone: Chaperone, words: tuple
     ended = chaperone("simulate", "--trace", "small.csv", f"{words[0]}={words[1]}")
     assert ended.code == 2
     assert why in ended.err
+
+
+SCALED = """
+[pools.mail]
+command = "w"
+workers = { min = 2, max = 4 }
+autoscale = { target = 1, cooldown = 0, max_step = 9, source = { redis_list = "redis://localhost/0#mail" } }
+[pools.plain]
+command = "w"
+"""
+
+
+def test_a_pool_of_the_configuration_is_simulated_as_it_is_scaled(chaperone: Chaperone) -> None:
+    trace, config = chaperone.write("at,arrivals,service_time\n0,50,1\n", "load.csv"), chaperone.write(SCALED)
+    words = ("simulate", "--trace", str(trace), "--pool", "mail", "-c", str(config), "--format", "json")
+    assert json.loads(chaperone(*words).out)["summary"]["workers_most"] == 4
+    assert json.loads(chaperone(*words, "--max", "7").out)["summary"]["workers_most"] == 7
+
+
+@pytest.mark.parametrize(
+    ("pool", "why"), [("mial", "there is none; did you mean 'mail'?"), ("plain", "it does not scale itself")]
+)
+def test_a_pool_that_cannot_be_simulated_is_refused(chaperone: Chaperone, pool: str, why: str) -> None:
+    trace, config = chaperone.write("at,arrivals\n0,1\n", "load.csv"), chaperone.write(SCALED)
+    ended = chaperone("simulate", "--trace", str(trace), "--pool", pool, "-c", str(config))
+    assert ended.code == 2
+    assert why in ended.err

@@ -18,6 +18,9 @@ _MOST_WORKERS = 10_000
 _MOST_LOOKS = 5_000_000
 _LONGEST = 86_400.0
 _POOL = "pool"
+_KEYS = (
+    "strategy", "target", "min", "max", "max_step", "cooldown", "stabilization", "tolerance", "scale_to_zero_after",
+)  # fmt: skip
 Parse = Callable[[str], Any]
 
 
@@ -38,18 +41,23 @@ def add(subparsers: Subparsers) -> None:
     _add(needed, "--service-time", _some_time, "TIME", "of a job, where the trace says none", 1.0)
     _add(needed, "--start-up", _time, "TIME", "from a worker's start until it takes jobs", 1.0)
     _add(needed, "--interval", _some_time, "TIME", "between two looks at the queue", 1.0)
-    scaler = parser.add_argument_group("the scaler", "As the keys of [pools.X.autoscale], and of workers.")
-    what = "target jobs per worker (default), or target seconds until a job is taken"
-    scaler.add_argument("--strategy", choices=("backlog", "latency"), default="backlog", help=what)
-    what = "jobs per worker, or a time (default: 10 jobs, or 10s)"
-    scaler.add_argument("--target", type=_target, default=10.0, metavar="N", help=what)
-    _add(scaler, "--min", _workers, "N", "workers at least", 1)
-    _add(scaler, "--max", _workers, "N", "workers at most", 10)
-    _add(scaler, "--max-step", _workers, "N", "workers more or fewer per cooldown", 1)
-    _add(scaler, "--cooldown", _time, "TIME", "between two changes", 3.0)
-    _add(scaler, "--stabilization", _time, "TIME", "fewer only than all that was called for within it", 30.0)
-    _add(scaler, "--tolerance", _share, "SHARE", "of the present workers, by which a need may differ", 0.1)
-    _add(scaler, "--scale-to-zero-after", _time, "TIME", "of being empty, with --min 0", 300.0)
+    about = "As the keys of [pools.X.autoscale], and of workers; what is not given is as in the pool, or the default."
+    scaler = parser.add_argument_group("the scaler", about)
+    scaler.add_argument("--pool", metavar="NAME", help="as this pool of the configuration is scaled")
+    scaler.add_argument("-c", "--config", metavar="FILE", help="the configuration (default: as chaperone up finds it)")
+    what = "target jobs per worker (backlog, the default), or target seconds until a job is taken (latency)"
+    scaler.add_argument("--strategy", choices=("backlog", "latency"), help=what)
+    for option, parse, unit, what in (
+        ("--target", _target, "N", "jobs per worker, or a time (default: 10)"),
+        ("--min", _workers, "N", "workers at least (default: 1)"),
+        ("--max", _workers, "N", "workers at most (default: 10)"),
+        ("--max-step", _workers, "N", "workers more or fewer per cooldown (default: 1)"),
+        ("--cooldown", _time, "TIME", "between two changes (default: 3)"),
+        ("--stabilization", _time, "TIME", "fewer only than all that was called for within it (default: 30)"),
+        ("--tolerance", _share, "SHARE", "of the present workers, by which a need may differ (default: 0.1)"),
+        ("--scale-to-zero-after", _time, "TIME", "of being empty, with --min 0 (default: 300)"),
+    ):
+        scaler.add_argument(option, type=parse, metavar=unit, help=what)
     parser.add_argument("-v", "--verbose", action="store_true", help="also the decisions that changed nothing")
     what = "table (default), or json"
     parser.add_argument("--format", choices=("table", "json"), default="table", help=what)
@@ -60,23 +68,15 @@ def _add(group: "argparse._ArgumentGroup", option: str, parse: Parse, unit: str,
 
 
 def run(args: argparse.Namespace) -> int:
+    from dataclasses import replace
     from pathlib import Path
 
     from chaperone_async.core.demand import AutoscalePolicy
     from chaperone_async.core.simulation import Scaler, simulate
     from chaperone_async.service.cli.trace import read_trace
 
-    policy = AutoscalePolicy(
-        strategy=args.strategy,
-        target=args.target,
-        min=args.min,
-        max=args.max,
-        max_step=args.max_step,
-        cooldown=args.cooldown,
-        tolerance=args.tolerance,
-        stabilization=args.stabilization,
-        scale_to_zero_after=args.scale_to_zero_after,
-    )
+    given = {name: value for name in _KEYS if (value := getattr(args, name)) is not None}
+    policy = replace(_configured(args.pool, args.config) if args.pool else AutoscalePolicy(), **given)
     _refuse_contradictions(policy)
     jobs, end = read_trace(Path(args.trace), args.service_time, spread=args.spread)
     _refuse_what_takes_for_ever(end + sum(job.service_time for job in jobs), args.interval)
@@ -94,6 +94,25 @@ def run(args: argparse.Namespace) -> int:
     else:
         _draw(decisions, outcome)
     return DONE
+
+
+def _configured(name: str, path: str | None) -> "AutoscalePolicy":
+    """How a pool is scaled. Raises ConfigError and UsageError."""
+    import os
+    from pathlib import Path
+
+    from chaperone_async.system.config.load import load
+    from chaperone_async.system.config.problems import advise
+
+    pools = {pool.name: pool for pool in load(Path(path) if path else None, os.environ).pools}
+    if name not in pools:
+        raise UsageError(f"cannot simulate pool {name!r}: there is none; {advise(name, pools)}")
+    policy = pools[name].autoscale
+    if policy is None:
+        raise UsageError(f"cannot simulate pool {name!r}: it does not scale itself; add [pools.{name}.autoscale]")
+    if policy.python is not None:
+        raise UsageError(f"cannot simulate pool {name!r}: what {policy.python} says of a queue is not known here")
+    return policy
 
 
 def _refuse_contradictions(policy: "AutoscalePolicy") -> None:
