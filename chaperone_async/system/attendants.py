@@ -23,15 +23,18 @@ from anyio.abc import TaskGroup
 from chaperone_async.core.spec import Launch
 from chaperone_async.errors import QueueError, QueueUnavailable
 from chaperone_async.system.environment import build_environment, find_identity
+from chaperone_async.system.janitor import kill
 from chaperone_async.system.last_words import LastWords
 from chaperone_async.system.launch import start_process
 from chaperone_async.system.ports import SpawnError
 from chaperone_async.system.probers.command import Kin
+from chaperone_async.system.proc import sessions
 
 _LONGEST_ANSWER = 16 << 20  # bytes
 _HOPELESS = 8  # calls in a row without an answer: such a process is given up
 _PAUSE = 1.0  # seconds between two starts of an attendant that does not live
 _REAPING = 2.0
+_IDLE = 120.0  # seconds after which one that nobody has asked for anything is let go: its pool is no more, perhaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,12 @@ class Call:
 
 
 class Attendants:
-    """`family`: who has started them is not to take them for strays."""
+    """`family`: who has started them is not to take them for strays. `mark`: variables by which what they start is
+    known when the supervisor has been killed."""
 
-    def __init__(self, family: Kin) -> None:
+    def __init__(self, family: Kin, mark: Mapping[str, str] | None = None) -> None:
         self._family = family
+        self._given = {"PYTHONUNBUFFERED": "1", **(mark or {})}
         self._tasks: TaskGroup | None = None
         self._processes: dict[tuple[Launch, str], _Attendant] = {}
 
@@ -72,15 +77,15 @@ class Attendants:
         key = (launch, python or sys.executable)
         attendant = self._processes.get(key)
         if attendant is None:
-            attendant = self._processes[key] = _Attendant(launch, key[1], self._family, self._tasks)
+            attendant = self._processes[key] = _Attendant(launch, key[1], self._family, self._tasks, self._given)
         return await attendant.call(call, timeout)
 
 
 class _Attendant:
     """One process at a time."""
 
-    def __init__(self, launch: Launch, python: str, family: Kin, tasks: TaskGroup) -> None:
-        self._launch, self._python, self._family, self._tasks = launch, python, family, tasks
+    def __init__(self, launch: Launch, python: str, family: Kin, tasks: TaskGroup, given: Mapping[str, str]) -> None:
+        self._launch, self._python, self._family, self._tasks, self._given = launch, python, family, tasks, given
         self._connection: _Connection | None = None
         self._starting = anyio.Lock()
         self._not_before = 0.0
@@ -115,7 +120,7 @@ class _Attendant:
         try:
             with theirs:
                 identity = find_identity(self._launch)
-                environment = build_environment(self._launch, identity, {"PYTHONUNBUFFERED": "1"})
+                environment = build_environment(self._launch, identity, self._given)
                 argv = [self._python, "-m", "chaperone_async.attendant", str(theirs.fileno())]
                 with anyio.CancelScope(shield=True), self._family.spawning():
                     process = await start_process(
@@ -132,6 +137,13 @@ class _Attendant:
 
     def _ended(self, why: str) -> None:
         self._why = why
+
+
+async def _line_of(reader: asyncio.StreamReader) -> bytes:
+    """Empty: there will be none, or there was none for long."""
+    with anyio.move_on_after(_IDLE):
+        return await reader.readline()
+    return b""
 
 
 class _Connection:
@@ -175,7 +187,7 @@ class _Connection:
             reader, self._writer = await asyncio.open_connection(sock=self._socket, limit=_LONGEST_ANSWER)
             self._open.set()
             with suppress(ConnectionError, ValueError):  # ValueError: longer than any answer may be
-                while line := await reader.readline():
+                while line := await _line_of(reader):
                     self._missed = 0
                     self._take(orjson.loads(line))
         finally:
@@ -195,6 +207,9 @@ class _Connection:
 
     async def _end(self) -> None:
         self._kill()
+        for pid, session in sessions():  # a program that it has run, to be told a number, ends with it
+            if session == self._process.pid:
+                kill(pid)
         if self._writer is not None:
             self._writer.close()
         with anyio.move_on_after(_REAPING):

@@ -113,6 +113,15 @@ async def until_answered(office: Office) -> int:
                 await anyio.sleep(0.05)
 
 
+async def test_one_that_nobody_needs_is_let_go(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chaperone_async.system.attendants._IDLE", 0.2)
+    first = await office.ask("pid")
+    with anyio.fail_after(60):
+        while Path(f"/proc/{first}").exists():
+            await anyio.sleep(0.05)
+    assert await until_answered(office) != first
+
+
 async def test_many_calls_at_once_are_all_answered(office: Office) -> None:
     answers: list[int] = []
 
