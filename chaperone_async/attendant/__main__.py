@@ -20,7 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-AT_ONCE = 32
+AT_ONCE = 256
+"""Calls. Those to a server that does not answer must leave room for the others."""
 _LONGEST_ERROR = 2000
 
 
