@@ -87,16 +87,14 @@ def busy(service: Service) -> int:
 def test_a_backlog_is_met_with_workers_and_the_busy_are_left_to_finish(
     launch: Launch, script: Script, jobs: Jobs
 ) -> None:
-    service = launch(pool(script, jobs, 1, 5))
-    jobs.put(8)
-    service.until(lambda: busy(service) == 5)
-    assert service.pool("files")["desired"] == 5
+    service = launch(pool(script, jobs, 1, 10))
+    jobs.put(13)
+    service.until(lambda: busy(service) == 10)
+    assert service.pool("files")["desired"] == 10
     for path in (jobs.root / "ready").iterdir():
         path.unlink()
-    # Five jobs in work call for five workers; three of them done, for two.
-    service.until(lambda: service.pool("files")["desired"] == 5)
     jobs.open_gate()
-    service.until(lambda: len(jobs.done) == 5)
+    service.until(lambda: len(jobs.done) == 10)
     service.until(lambda: [len(service.pids("files")), service.pool("files")["desired"]] == [1, 1])
     deaths = service.crashes("files")
     assert {(death["reason"], death["exit_code"]) for death in deaths} == {("scaled_down", 0)}
