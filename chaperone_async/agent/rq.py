@@ -1,0 +1,125 @@
+"""RQ's worker, which tells the supervisor of its jobs: `rq worker -w chaperone_async.agent.rq.Worker`. It stands on the
+class that $CHAPERONE_RQ_WORKER names, by default RQ's own.
+"""
+
+import os
+from datetime import UTC, datetime
+from mmap import mmap
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError
+from rq.exceptions import InvalidJobOperation
+from rq.job import Job, JobStatus
+from rq.queue import Queue
+from rq.utils import import_attribute
+
+from chaperone_async.worker import notify
+
+if TYPE_CHECKING:
+    from rq import Worker as Base
+else:
+    Base = import_attribute(os.environ.get("CHAPERONE_RQ_WORKER") or "rq.Worker")
+
+
+class Outcome:
+    """How a job ended, written by the forked process that does it, which shares this memory with its parent."""
+
+    _SIZE = 1024
+
+    def __init__(self) -> None:
+        self._memory = mmap(-1, self._SIZE)
+
+    def clear(self) -> None:
+        self._memory[0] = 0
+
+    def write(self, error: str) -> None:
+        text = error.encode(errors="replace")[: self._SIZE - 2]
+        self._memory[1 : len(text) + 2] = text + b"\0"
+        self._memory[0] = 1
+
+    def read(self) -> str | None:
+        """The error; empty: it went well; None: nobody has written."""
+        return self._memory[1:].partition(b"\0")[0].decode(errors="ignore") if self._memory[0] else None
+
+
+class Worker(Base):
+    """A job counts from when it was taken out of the queue: should the worker die before it has begun with it, the
+    supervisor knows of it."""
+
+    _outcome = Outcome()
+    _error = ""
+    _job: notify.Job | None = None
+    _is_ready = False
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        if not self._is_ready:  # by now it is registered, and listens to signals
+            self._is_ready = True
+            notify.ready()
+        taken = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+        if taken is not None:
+            job, queue = taken
+            self._job = notify.job(job.id, name=_name(job), queue=queue.name, wait=_wait(job)).start()
+        return taken
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        self._outcome.clear()
+        try:
+            super().execute_job(job, queue)
+        except BaseException:  # by TERM, before it has begun or when it is over: this ends the worker
+            self._end(self._outcome.read())
+            raise
+        error = self._outcome.read()
+        self._end(_look_up(job) if error is None else error)
+
+    def perform_job(self, job: Job, queue: Queue, execution: Any) -> bool:
+        """In the forked process, if there is one."""
+        self._error = ""
+        well = super().perform_job(job, queue, execution)
+        self._outcome.write("" if well else self._error or "failed")
+        return well
+
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
+        self._error = _describe(exc_info[1])
+        super().handle_exception(job, *exc_info)
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        super().heartbeat(timeout, pipeline)
+        if not self.is_horse:
+            notify.heartbeat()
+
+    def _end(self, error: str | None) -> None:
+        if self._job is not None and error is not None:
+            self._job.end(error or None)
+            self._job = None
+
+
+def _name(job: Job) -> str:
+    """Of its function: without loading its arguments, which would import the application here."""
+    return (job.description or "").partition("(")[0]
+
+
+def _wait(job: Job) -> float | None:
+    if job.enqueued_at is None:
+        return None
+    at = job.enqueued_at if job.enqueued_at.tzinfo else job.enqueued_at.replace(tzinfo=UTC)
+    return (datetime.now(UTC) - at).total_seconds()
+
+
+def _look_up(job: Job) -> str:
+    """Its process has told nothing: it was killed, or is no fork of this one."""
+    try:
+        status = job.get_status(refresh=True)
+    except InvalidJobOperation:  # it is gone: its result was not to be kept
+        return ""
+    except RedisError:
+        return "nothing is known of how it ended"
+    return "" if status == JobStatus.FINISHED else f"its process has ended before it; the job is {status.value} now"
+
+
+def _describe(error: BaseException | None) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  the user's own __str__ is broken, and must not hide the user's own error
+        return type(error).__name__
