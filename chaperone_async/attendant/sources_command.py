@@ -16,6 +16,10 @@ _LONGEST = 1 << 16  # bytes of output
 _PIECE = 1 << 14
 
 
+class Failed(Unavailable):
+    """It has ended with another exit code than 0."""
+
+
 def reader(settings: Settings, limit: float) -> Callable[[], Figures]:
     argv = [str(word) for word in settings["argv"]]
     return lambda: figures(_first_word(argv[0], run(argv, limit)))
@@ -28,8 +32,8 @@ def _first_word(program: str, output: bytes) -> str:
     return words[0].decode(errors="replace")
 
 
-def run(argv: list[str], limit: float) -> bytes:
-    """What it prints. Raises Unavailable if it fails, or takes too long."""
+def run(argv: list[str], limit: float, longest: int = _LONGEST) -> bytes:
+    """What it prints. Raises Unavailable if it fails, takes too long, or prints more than so many bytes."""
     deadline = time.monotonic() + limit
     try:
         process = subprocess.Popen(
@@ -39,7 +43,7 @@ def run(argv: list[str], limit: float) -> bytes:
         raise Unavailable(f"cannot run {argv[0]}: {error.strerror}") from error
     with process:
         try:
-            output, complaints = _read(process, argv[0], deadline)
+            output, complaints = _read(process, argv[0], deadline, longest)
             code = process.wait(max(0.0, deadline - time.monotonic()))
         except (subprocess.TimeoutExpired, TimeoutError):
             raise Unavailable(f"{argv[0]} has not ended within {limit:g} s") from None
@@ -47,11 +51,11 @@ def run(argv: list[str], limit: float) -> bytes:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
     if code != 0:
-        raise Unavailable(f"{argv[0]} {_ending(code)}{_last_line(complaints)}")
+        raise Failed(f"{argv[0]} {_ending(code)}{_last_line(complaints)}")
     return output
 
 
-def _read(process: "subprocess.Popen[bytes]", program: str, deadline: float) -> tuple[bytes, bytes]:
+def _read(process: "subprocess.Popen[bytes]", program: str, deadline: float, longest: int) -> tuple[bytes, bytes]:
     """Both its outputs, until nobody writes to them any more."""
     assert process.stdout is not None  # noqa: S101  for the type checker
     assert process.stderr is not None  # noqa: S101
@@ -68,8 +72,8 @@ def _read(process: "subprocess.Popen[bytes]", program: str, deadline: float) -> 
                 key.data.extend(piece)
                 if not piece:
                     selector.unregister(key.fileobj)
-            if len(output) > _LONGEST:
-                raise Unavailable(f"{program} prints more than {_LONGEST >> 10} KB; a number is wanted")
+            if len(output) > longest:
+                raise Unavailable(f"{program} prints more than {longest >> 10} KB")
             del complaints[:-_PIECE]
     return bytes(output), bytes(complaints)
 
