@@ -1,0 +1,211 @@
+"""Applications with a job that does nothing but note the time, and the supervisors that run four workers of each."""
+
+import json
+import os
+import shlex
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+from types import TracebackType
+from typing import ClassVar, Self
+
+from benchmarks import machine
+from benchmarks.contender import MeasureError
+from benchmarks.contenders import ROOT, supervisord_executable
+
+STAMP = struct.Struct("q")  # monotonic ns: what each job writes
+_COMMON = """
+import os, struct, time
+
+URL, SLICE = os.environ["URL"], float(os.environ["SLICE"])
+RECORD = os.open(os.environ["RECORD"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+
+def do():
+    if SLICE:
+        time.sleep(SLICE)
+    os.write(RECORD, struct.pack("q", time.monotonic_ns()))
+"""
+
+
+@dataclass(frozen=True)
+class Library:
+    """`code` of its application, where `send(n)` sends n jobs to the queue q; `command`: of a worker, without agent;
+    `options` for a pool of ours; `jobs`: of one round."""
+
+    code: str
+    command: tuple[str, ...]
+    options: str
+    jobs: int
+
+    @property
+    def source(self) -> str:
+        return _COMMON + dedent(self.code)
+
+
+LIBRARIES = {
+    "RQ": Library(
+        """
+        from redis import Redis
+        from rq import Queue
+
+        def send(many):
+            with Redis.from_url(URL) as connection:
+                jobs = [Queue.prepare_data("app.do", result_ttl=0) for _ in range(many)]
+                Queue("q", connection=connection).enqueue_many(jobs)
+        """,
+        ("-m", "rq.cli", "worker", "--name", "w%(process_num)d", "--worker-ttl", "25",
+         "--job-monitoring-interval", "10", "q"),
+        'backend = "rq"\nrq.url = "{url}"',
+        1_500,
+    ),
+    "Dramatiq": Library(
+        """
+        import dramatiq
+        from dramatiq.brokers.redis import RedisBroker
+
+        dramatiq.set_broker(RedisBroker(url=URL))
+        work = dramatiq.actor(queue_name="q", actor_name="work")(do)
+
+        def send(many):
+            for _ in range(many):
+                work.send()
+        """,
+        ("-m", "dramatiq", "app", "--queues", "q", "--processes", "1", "--threads", "1"),
+        'backend = "dramatiq"\ndramatiq.app = "app"',
+        8_000,
+    ),
+    "Huey": Library(
+        """
+        from huey import RedisHuey
+
+        huey = RedisHuey("q", url=URL)
+        work = huey.task(name="work")(do)
+
+        def send(many):
+            for _ in range(many):
+                work()
+        """,
+        ("-m", "huey.bin.huey_consumer", "app.huey", "-w", "1", "-k", "thread", "-g", "TERM"),
+        'backend = "huey"\nhuey.app = "app.huey"',
+        24_000,
+    ),
+}  # fmt: skip
+
+
+class Workers:
+    """Of one library, under one supervisor, from start to end. `home`: a directory of their own."""
+
+    name: ClassVar[str]
+
+    def __init__(self, home: Path, library: Library, url: str, *, seconds: float = 0.0) -> None:
+        home.mkdir()
+        (home / "app.py").write_text(library.source)
+        self.home, self.library, self.url = home, library, url
+        self.record, self.output = home / "record", home / "output"
+        self.variables = {"URL": url, "RQ_REDIS_URL": url, "RECORD": str(self.record), "SLICE": str(seconds)}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self, workers: str) -> list[str]:
+        """`workers`: how many, as TOML."""
+        raise NotImplementedError
+
+    def send(self, many: int) -> None:
+        self.run_here(f"import app; app.send({many})")
+
+    def run_here(self, code: str) -> None:
+        environment = {**os.environ, **self.variables, "PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, "-c", code], cwd=self.home, env=environment, check=True)
+
+    def start(self, workers: str) -> None:
+        with self.output.open("ab") as output:
+            self._process = subprocess.Popen(
+                self.command(workers), cwd=self.home, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True,
+                env={**os.environ, **self.variables, "PYTHONPATH": str(ROOT), "STATE_DIRECTORY": str(self.home)},
+            )  # fmt: skip
+
+    def stamps(self) -> Sequence[int]:
+        """Of the jobs that are done."""
+        self.look()
+        read = self.record.read_bytes() if self.record.exists() else b""
+        return [stamp for (stamp,) in STAMP.iter_unpack(read[: len(read) // STAMP.size * STAMP.size])]
+
+    def many_done(self) -> int:
+        self.look()
+        return self.record.stat().st_size // STAMP.size if self.record.exists() else 0
+
+    def look(self) -> None:
+        if self._process is None or self._process.poll() is not None:
+            last = self.output.read_text(errors="replace").strip().splitlines()[-1:]
+            raise MeasureError(f"cannot go on: {self.name} has ended: {' '.join(last)}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process is None:
+            return
+        below = machine.descendants(self._process.pid)
+        self._process.send_signal(signal.SIGTERM)
+        machine.wait_exit(self._process.pid, 40)
+        self._process.kill()
+        self._process.wait()
+        for pid in below:
+            if machine.is_alive(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+class UnderSupervisord(Workers):
+    name = "supervisord"
+
+    def command(self, workers: str) -> list[str]:
+        configuration = self.home / "supervisord.conf"
+        configuration.write_text(
+            f"""
+[supervisord]
+nodaemon=true
+logfile={self.home}/log
+pidfile={self.home}/pid
+childlogdir={self.home}
+[program:bench]
+command={shlex.join([sys.executable, *self.library.command])}
+process_name=%(process_num)d
+numprocs={workers}
+directory={self.home}
+stopwaitsecs=30
+"""
+        )
+        return [str(supervisord_executable()), "-c", str(configuration)]
+
+
+class UnderOurs(Workers):
+    """Started by its backend's name: with the agent that tells of each job, the backlog read each second."""
+
+    name = "ours"
+    more = ""
+
+    def command(self, workers: str) -> list[str]:
+        configuration = self.home / "chaperone.toml"
+        variables = ", ".join(f"{name} = {json.dumps(value)}" for name, value in self.variables.items())
+        configuration.write_text(
+            f"""
+http.listen = ["unix:{self.home}/socket"]
+logs.level = "debug"
+[pools.bench]
+queue = "q"
+workers = {workers}
+directory = {json.dumps(str(self.home))}
+env = {{ {variables} }}
+{self.library.options.replace("{url}", self.url)}
+{self.more}
+"""
+        )
+        return [sys.executable, "-m", "chaperone_async", "up", "-c", str(configuration)]
