@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ _COUNTS = (
     "select count(*) from job where state = 'reserved' and ifnull(queue = ?, 1)",
     "select count(*) from failed where ifnull(queue = ?, 1)",
 )
+_CHOSEN = "where ifnull(queue = ?, 1) and ifnull(id = ?, 1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Backlog:
     reserved: int
     failed: int
     oldest_age: float | None  # seconds that the longest waiting of the ready ones has waited
+    next_due: float | None = None  # seconds until the first of the delayed ones is due; 0 when it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class FailedJob:
     deaths: int  # workers that have died while they had it
     enqueued_at: float
     failed_at: float
+    data: bytes = field(repr=False)  # as the application's serializer made it
 
 
 def backlog(filename: str | os.PathLike[str], queue: str | None = None, *, timeout: float = _PATIENCE) -> Backlog:
@@ -51,19 +54,35 @@ def backlog(filename: str | os.PathLike[str], queue: str | None = None, *, timeo
             "select count(*), min(enqueued_at) from job where state = 'ready' and ifnull(queue = ?, 1)", (queue,)
         ).fetchone()
         delayed, reserved, failed_jobs = (db.execute(count, (queue,)).fetchone()[0] for count in _COUNTS)
-    age = None if since is None else max(0.0, time.time() - since)
-    return Backlog(ready, delayed, reserved, failed_jobs, age)
+        (due,) = db.execute(
+            "select min(eta) from job where state = 'delayed' and ifnull(queue = ?, 1)", (queue,)
+        ).fetchone()
+    now = time.time()
+    age = None if since is None else max(0.0, now - since)
+    return Backlog(ready, delayed, reserved, failed_jobs, age, None if due is None else max(0.0, due - now))
 
 
 def failed(
-    filename: str | os.PathLike[str], limit: int = 100, queue: str | None = None, *, timeout: float = _PATIENCE
+    filename: str | os.PathLike[str],
+    limit: int = 100,
+    queue: str | None = None,
+    *,
+    after: int | None = None,
+    timeout: float = _PATIENCE,
 ) -> list[FailedJob]:
-    """The latest first."""
+    """The latest first. `after`: the id of a failed job, to go on behind it."""
     with _opened(filename, "ro", timeout) as db:
+        behind: tuple[float | None, int | None] | None = (None, None)
+        if after is not None:
+            behind = db.execute("select failed_at, id from failed where id = ?", (after,)).fetchone()
+        if behind is None:
+            why = "it is not among them any more; begin with the latest"
+            raise QueueFileError(f"cannot list the failed jobs behind {after}: {why}")
         rows = db.execute(
-            """select id, queue, name, task_id, error, traceback, attempts, deaths, enqueued_at, failed_at from failed
-               where ifnull(queue = ?, 1) order by failed_at desc, id desc limit ?""",
-            (queue, limit),
+            """select id, queue, name, task_id, error, traceback, attempts, deaths, enqueued_at, failed_at, data
+               from failed where ifnull(queue = ?, 1) and ifnull((failed_at, id) < (?, ?), 1)
+               order by failed_at desc, id desc limit ?""",
+            (queue, *behind, limit),
         )
         return [FailedJob(*row) for row in rows]
 
@@ -79,17 +98,24 @@ def retry(
     with _opened(filename, "rw", timeout) as db, transaction(db):
         chosen = (queue, None if which == "all" else which)
         db.execute(
-            """insert into job (queue, state, priority, enqueued_at, data) select queue, 'ready', priority, ?, data
-               from failed where ifnull(queue = ?, 1) and ifnull(id = ?, 1) order by failed_at, id""",
+            f"""insert into job (queue, state, priority, enqueued_at, data) select queue, 'ready', priority, ?, data
+               from failed {_CHOSEN} order by failed_at, id""",  # noqa: S608  a constant of ours
             (time.time(), *chosen),
         )
-        return db.execute("delete from failed where ifnull(queue = ?, 1) and ifnull(id = ?, 1)", chosen).rowcount
+        return db.execute(f"delete from failed {_CHOSEN}", chosen).rowcount  # noqa: S608  as above
 
 
-def flush_failed(filename: str | os.PathLike[str], queue: str | None = None, *, timeout: float = _PATIENCE) -> int:
-    """Forget the failed jobs; how many those were."""
+def flush_failed(
+    filename: str | os.PathLike[str],
+    queue: str | None = None,
+    *,
+    which: int | Literal["all"] = "all",
+    timeout: float = _PATIENCE,
+) -> int:
+    """Forget the failed jobs, or the one of this id; how many those were."""
     with _opened(filename, "rw", timeout) as db, transaction(db):
-        return db.execute("delete from failed where ifnull(queue = ?, 1)", (queue,)).rowcount
+        chosen = (queue, None if which == "all" else which)
+        return db.execute(f"delete from failed {_CHOSEN}", chosen).rowcount  # noqa: S608  a constant of ours
 
 
 def recover(filename: str | os.PathLike[str], worker_id: str, *, timeout: float = _PATIENCE) -> int:

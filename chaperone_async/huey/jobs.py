@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from secrets import randbits
 
-_NEXT = """select id, data, attempts, deaths from job where queue = ? and state = 'ready' {}
+_NEXT = """select id, data, attempts, deaths, enqueued_at from job where queue = ? and state = 'ready' {}
     order by priority desc, id limit 1"""
 _NEXT_OF_ALL = _NEXT.format("")
 _NEXT_UNSUSPECTED = _NEXT.format("and deaths = 0")
@@ -24,6 +24,7 @@ class Held:
     begun: bool = False  # more than looked at
     settled: bool = False  # put back, or ended
     failure: "Failure | None" = None
+    enqueued_at: float = 0.0  # of a reserved one: when it came into the queue
 
     @property
     def tries(self) -> int:
@@ -67,7 +68,7 @@ def reserve(db: sqlite3.Connection, queue: str, owner: int) -> Held | None:
         row = db.execute(_NEXT_UNSUSPECTED, (queue,)).fetchone()
     if row is None:
         return None
-    held = Held(row[0], 1 + randbits(62), row[1], row[2] + 1, row[3])
+    held = Held(row[0], 1 + randbits(62), row[1], row[2] + 1, row[3], enqueued_at=row[4])
     db.execute(
         "update job set state = 'reserved', owner = ?, lease = ?, attempts = ? where id = ?",
         (owner, held.lease, held.attempts, held.id),

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -208,6 +209,8 @@ def test_the_backlog_is_told_from_the_file(storage: DurableStorage, file: Path) 
     all_queues, one = backlog(file), backlog(file, "jobs")
     assert (all_queues.ready, one.ready, one.delayed, one.reserved, one.failed) == (3, 2, 1, 1, 0)
     assert one.oldest_age == pytest.approx(100, abs=20)
+    assert one.next_due == pytest.approx(FUTURE.replace(tzinfo=dt.UTC).timestamp() - time.time(), abs=20)
+    assert backlog(file, "others").next_due is None
 
 
 def test_failed_jobs_are_listed_the_latest_first_retried_and_forgotten(storage: DurableStorage, file: Path) -> None:
@@ -229,6 +232,23 @@ def test_failed_jobs_are_listed_the_latest_first_retried_and_forgotten(storage: 
     storage.bury(held, Failure("again"))
     assert flush_failed(file) == 1
     assert failed(file) == []
+
+
+def test_failed_jobs_are_listed_page_by_page_and_forgotten_one_by_one(storage: DurableStorage, file: Path) -> None:
+    for name in ("a", "b", "c"):
+        storage.enqueue(name.encode())
+        held = storage.reserve()
+        assert held is not None
+        storage.bury(held, Failure("it broke", name=name))
+    first, second = failed(file, limit=2)
+    (third,) = failed(file, limit=2, after=second.id)
+    assert [job.data for job in (first, second, third)] == [b"c", b"b", b"a"]
+    assert failed(file, after=third.id) == []
+    assert flush_failed(file, "others", which=second.id) == 0
+    assert flush_failed(file, which=second.id) == 1
+    assert [job.name for job in failed(file)] == ["c", "a"]
+    with pytest.raises(QueueFileError, match="it is not among them any more"):
+        failed(file, after=second.id)
 
 
 def test_what_a_plain_sqlite_huey_has_left_is_taken_over(file: Path) -> None:
