@@ -94,16 +94,16 @@ class ConfiguredPools:
         """Nothing holds on to it."""
 
 
-def run_service(config: Config, origin: Origin | None = None) -> int:
+def run_service(config: Config, origin: Origin | None = None, pools: Pools | None = None) -> int:
     """All pools of the configuration until a signal ends them. Returns the exit code of the process: 0 after a drain,
     1 where an address is taken or an essential pool with on_fatal = "exit" was given up, 2 for a check that cannot be
-    loaded. `origin`: None where there is no file to reload."""
+    loaded. `origin`: None where there is no file to reload. `pools`: the same, if they end sooner."""
     settings = Settings(
         name=config.name, grace=config.grace, token=config.token, users=config.users, tls=config.tls,
         socket_mode=config.socket_mode, log_format=config.log_format, log_level=config.log_level,
         origin=origin, budget=config.budget, failed_jobs=config.failed_jobs,
     )  # fmt: skip
-    return run_blocking(settings, ConfiguredPools(config.pools), config.listen, serve_to_the_end)
+    return run_blocking(settings, pools or ConfiguredPools(config.pools), config.listen, serve_to_the_end)
 
 
 def run_blocking(settings: Settings, pools: Pools, addresses: Sequence[str], main: Main) -> int:

@@ -10,6 +10,7 @@ from chaperone_async.service.cli import (
     actions,
     configuration,
     crashes,
+    demo,
     doctor,
     events,
     foreground,
@@ -63,6 +64,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"chaperone {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     looking = (pools, probes, logs, events, crashes, operations)
-    for family in (foreground, *looking, actions, reload, configuration, init, doctor, simulate):
+    for family in (foreground, demo, *looking, actions, reload, configuration, init, doctor, simulate):
         family.add(subparsers)
     return parser
