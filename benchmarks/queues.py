@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -46,6 +47,10 @@ class Scaled(UnderOurs):
 
     def ended(self, since: float) -> list[float]:
         return self._told(" ended (", since)
+
+    def has_shrunk(self, since: float, many: int) -> bool:
+        """Whether as many have ended as were started."""
+        return len(self.ended(since)) >= many
 
     def _told(self, words: str, since: float) -> list[float]:
         self.look()
@@ -104,12 +109,12 @@ def reaction(scratch: Path, run: Run, library: Library, times: int) -> Iterator[
             time.sleep(random.uniform(3, 4))  # it is idle, and in any phase of its second
             workers.send(BACKLOG)
             since = datetime.now(UTC).timestamp()
-            await_fact(workers, lambda at=since: workers.ready(at), "no further worker is ready")
+            await_fact(workers, partial(workers.ready, since), "no further worker is ready")
             started.append(workers.started(since)[0])
             ready.append(workers.ready(since)[0])
             workers.run_here("import app; app.Redis.from_url(app.URL).delete('rq:queue:q')")
             many = len(workers.started(since))
-            await_fact(workers, lambda at=since, n=many: len(workers.ended(at)) >= n, "it does not shrink")
+            await_fact(workers, partial(workers.has_shrunk, since, many), "it does not shrink")
     yield f"| a backlog of {BACKLOG} appears → the first additional worker, s | p50 | p95 | most |"
     yield f"|{' --- |' * 4}"
     for what, values in (("its process runs", started), ("it is ready to take jobs", ready)):

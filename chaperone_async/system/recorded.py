@@ -40,8 +40,8 @@ class Recorded:
         self._retrying = anyio.Lock()
 
     def note(self, notice: JobNotice) -> None:
-        queue = notice.queue if notice.queue in self._queues else self._queues[0]
-        self._jobs.note(self._pool, queue, notice)
+        told = notice.queue
+        self._jobs.note(self._pool, told if told is not None and told in self._queues else self._queues[0], notice)
 
     async def count(self) -> int:
         return await self._jobs.count(self._pool)

@@ -44,13 +44,12 @@ def default_path(name: str, env: Mapping[str, str]) -> Path | None:
     """In what systemd's StateDirectory= made, else in /var/lib/chaperone for whoever may write there, else where XDG
     wants a user's state. None: there is no such place."""
     file = f"failed-jobs-{quote(name, safe='')}.db"
-    if state := env.get("STATE_DIRECTORY"):
-        return Path(state.split(":")[0]).absolute() / file
+    if directories := env.get("STATE_DIRECTORY"):
+        return Path(directories.split(":")[0]).absolute() / file
     if os.geteuid() == 0 or os.access(_SYSTEM, os.W_OK):
         return _SYSTEM / file
     try:
-        home = Path.home()
-    except RuntimeError:  # somebody who has none
-        home = None
-    state = env.get("XDG_STATE_HOME") or (home and home / ".local/state")
-    return Path(state).absolute() / "chaperone" / file if state else None
+        state = Path(env.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+    except RuntimeError:  # somebody without a home
+        return None
+    return state.absolute() / "chaperone" / file
