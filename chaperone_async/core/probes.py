@@ -22,12 +22,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Supervised:
-    """`pulse_age`: seconds since the last sign of life. `broken`: pools whose supervision has failed, and why."""
+    """`pulse_age`: seconds since the last sign of life. `broken`: pools whose supervision has failed, and why;
+    `degraded`: those that work with less than they should have, which fails no probe."""
 
     pools: Sequence[Pool]
     pulse_age: float
     draining: bool
     broken: Sequence[tuple[str, str]] = ()
+    degraded: Sequence[tuple[str, str]] = ()
 
 
 def livez(seen: Supervised) -> list[Check]:
@@ -44,7 +46,13 @@ def readyz(seen: Supervised) -> list[Check]:
     checks = [check for check in livez(seen) if not check.ok]
     if seen.draining:
         checks.append(Check("draining", ok=False, reason="the supervisor shuts down"))
-    return checks + [_is_ready(pool) for pool in seen.pools]
+    degraded = dict(seen.degraded)
+    return checks + [_told(_is_ready(pool), degraded.get(pool.name)) for pool in seen.pools]
+
+
+def _told(check: Check, degraded: str | None) -> Check:
+    """One that passes may have something to say, too."""
+    return Check(check.name, ok=True, reason=f"degraded: {degraded}") if check.ok and degraded else check
 
 
 def _has_started(pool: Pool) -> Check:

@@ -6,6 +6,7 @@ import anyio
 from chaperone_async.core.backlog import Backlog
 from chaperone_async.core.demand import Present, Sample
 from chaperone_async.core.events import LimitReached
+from chaperone_async.core.flow import Flow, Look, flow, follow
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.scaling import leavers
 from chaperone_async.core.slots import Lane
@@ -15,6 +16,7 @@ from chaperone_async.errors import QueueError
 from chaperone_async.supervision.leaving import candidates, reports
 from chaperone_async.supervision.readings import Demand
 from chaperone_async.supervision.runner import PoolRunner
+from chaperone_async.system.ports import PoolQueue
 
 _STALE = 3.0  # intervals after which a sample tells nothing any more
 
@@ -25,6 +27,8 @@ class DemandFeed:
     def __init__(self, runner: PoolRunner) -> None:
         self._runner = runner
         self._stall = StallState()
+        self._queue: PoolQueue | None = None  # whose looks those are
+        self._looks: tuple[Look, ...] = ()
 
     async def run(self) -> None:
         next_at = anyio.current_time()
@@ -55,7 +59,20 @@ class DemandFeed:
             return
         if runner.demand.problem is not None:
             runner.tell("queue.reachable", f"{backlog.ready} jobs ready" if backlog.ready is not None else "")
-        runner.demand = Demand(anyio.current_time(), backlog, None, called)
+        if queue is runner.queue:  # else it is another one since
+            runner.demand = Demand(anyio.current_time(), backlog, None, called, self._follow(queue, backlog))
+
+    def _follow(self, queue: PoolQueue, backlog: Backlog) -> Flow:
+        if queue is not self._queue:
+            self._queue, self._looks = queue, ()
+        if backlog.ready is None:
+            return Flow()
+        runner = self._runner
+        tells = reports(runner.pool, runner.telemetry)
+        running = sum(len(said.running) for said in runner.said())
+        held = backlog.ready + (running if backlog.reserved is None else backlog.reserved)
+        self._looks = follow(self._looks, Look(anyio.current_time(), held, runner.jobs_ended() if tells else None))
+        return flow(self._looks)
 
     async def _call_for(self, backlog: Backlog) -> float | None:
         runner = self._runner

@@ -1,7 +1,9 @@
 """What a pool's workers have told of their jobs: how many, how long, and how many a minute, in all and by queue."""
 
 from collections import defaultdict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from math import ceil
 
 from chaperone_async.system.ports import JobNotice
@@ -80,12 +82,22 @@ class Ledger:
     def by_queue(self, at: float) -> dict[str, JobFigures]:
         return {queue: account.figures(at) for queue, account in self._queues.items()}
 
+    @property
+    def seconds(self) -> Iterable[float]:
+        """That the latest jobs took."""
+        return self._all.seconds
+
+
+def p95_of(ledgers: Iterable[Ledger]) -> float | None:
+    """Of the latest jobs of several pools."""
+    return _percentile(chain.from_iterable(ledger.seconds for ledger in ledgers), 0.95)
+
 
 def _mean(values: deque[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _percentile(values: deque[float], share: float) -> float | None:
+def _percentile(values: Iterable[float], share: float) -> float | None:
     """The least value that so many of all do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, ceil(len(ordered) * share) - 1)] if ordered else None

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from chaperone_async.core.backlog import Backlog
 from chaperone_async.core.events import WorkerRef
+from chaperone_async.core.flow import Flow
 from chaperone_async.system.ports import Usage
 
 _NOTHING: Mapping[WorkerRef, Usage] = MappingProxyType({})
@@ -14,12 +15,18 @@ _NOTHING: Mapping[WorkerRef, Usage] = MappingProxyType({})
 @dataclass(frozen=True, slots=True)
 class Demand:
     """The last sample of a pool's queues. `at`, monotonic: when it was taken; None: there is none. `problem`: why not;
-    `called`: the workers that a function of the operator's calls for."""
+    `called`: the workers that a function of the operator's calls for; `flow`: how fast they fill and empty."""
 
     at: float | None = None
     backlog: Backlog = Backlog()  # noqa: RUF009  frozen
     problem: str | None = None
     called: float | None = None
+    flow: Flow = Flow()  # noqa: RUF009  frozen
+
+
+def queue_problem(why: str) -> str:
+    """Why a pool is degraded whose queue cannot be read, for people."""
+    return f"the queue cannot be read: {why}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The one task that owns a pool: event → step() → perform(). Everyone else holds a frozen snapshot of it."""
 
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,7 +25,7 @@ from chaperone_async.core.events import (
 from chaperone_async.core.pool import Pool, new_pool
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.recycle import job_limit
-from chaperone_async.core.scaling import Decision
+from chaperone_async.core.scaling import ClampName, Decision
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.core.step import step
 from chaperone_async.errors import ConfigError, QueueError, StopPool
@@ -117,6 +117,7 @@ class PoolRunner:
         self.queue = world.make_queue(spec)
         self.demand = Demand()
         self.decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
+        self.clamps: Counter[ClampName] = Counter()  # in how many decisions, kept or not, each had a say
         self.ledger = Ledger()
         self.terms = TermsBook(spec, lambda wanted: make_probers(self, wanted))
 

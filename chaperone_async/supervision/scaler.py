@@ -49,6 +49,7 @@ class Scaler:
             self._carry_out(awake[name], decision)
 
     def _carry_out(self, runner: PoolRunner, decision: Decision) -> None:
+        runner.clamps.update({step.name for step in decision.steps})
         if tells(decision, runner.decisions[-1] if runner.decisions else None):
             runner.decisions.append(decision)
         if decision.wanted != runner.pool.desired:

@@ -13,15 +13,15 @@ from chaperone_async.core.actions import Announce
 from chaperone_async.core.events import PoolEvent, ReloadRequested, ShutdownRequested, StopRequested
 from chaperone_async.core.pool import Pool, new_pool
 from chaperone_async.core.probes import Supervised
-from chaperone_async.core.scaling import Decision
+from chaperone_async.core.scaling import ClampName, Decision
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.errors import DuplicatePool, UnknownPool
 from chaperone_async.supervision.demand import DemandFeed
 from chaperone_async.supervision.feeds import HealthFeed
 from chaperone_async.supervision.hooks import Hooks, in_callback
 from chaperone_async.supervision.journal import Journal
-from chaperone_async.supervision.ledger import JobFigures
-from chaperone_async.supervision.readings import Demand, Readings
+from chaperone_async.supervision.ledger import JobFigures, p95_of
+from chaperone_async.supervision.readings import Demand, Readings, queue_problem
 from chaperone_async.supervision.runner import PoolRunner, ProberMaker, World, no_probers
 from chaperone_async.supervision.scaler import Scaler
 
@@ -44,6 +44,8 @@ class PoolView:
     figures: JobFigures = JobFigures()  # noqa: RUF009  frozen
     queue_figures: Mapping[str, JobFigures] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()  # the latest last
+    clamps: Mapping[ClampName, int] = field(default_factory=dict)  # in how many decisions each had a say
+    can: frozenset[str] = frozenset()  # what may be asked of its queues, see `PoolQueue`
 
 
 def new_pool_view(spec: PoolSpec) -> PoolView:
@@ -150,7 +152,8 @@ class Supervisor:
         return PoolView(
             runner.pool, runner.readings, runner.jobs_processed(), runner.callback_failures,
             runner.last_callback_failure, dict(runner.broken_checks), runner.demand, runner.jobs_failed(),
-            runner.ledger.figures(now), runner.ledger.by_queue(now), tuple(runner.decisions),
+            runner.ledger.figures(now), runner.ledger.by_queue(now), tuple(runner.decisions), dict(runner.clamps),
+            frozenset() if runner.queue is None else runner.queue.can,
         )  # fmt: skip
 
     def snapshot(self) -> Snapshot:
@@ -163,7 +166,13 @@ class Supervisor:
         """What the probes look at: counters only, however many workers there are."""
         pools = tuple(runner.pool for runner in self._runners.values())
         pulse_age = anyio.current_time() - self._pulse_at
-        return Supervised(pools, pulse_age, self.deadline is not None, tuple(self._broken.items()))
+        problems = [(name, runner.demand.problem) for name, runner in self._runners.items()]
+        degraded = tuple((name, queue_problem(why)) for name, why in problems if why is not None)
+        return Supervised(pools, pulse_age, self.deadline is not None, tuple(self._broken.items()), degraded)
+
+    def p95_job_time(self) -> float | None:
+        """Seconds that 95 % of the latest jobs did not exceed; None: no job has ended yet."""
+        return p95_of(runner.ledger for runner in self._runners.values())
 
     def _rate(self) -> float:
         """Jobs finished in the last minute; in a younger supervisor's whole life."""
