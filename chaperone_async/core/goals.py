@@ -35,6 +35,7 @@ class Underway:
 
 Standing = Reached | Missed | Underway
 _SHUTTING = Missed("the supervisor shuts down")
+_GOES_ON = "the scaler goes on from there"
 Goal = Callable[[Pool], Standing]
 
 
@@ -108,6 +109,24 @@ def scaled(workers: int) -> Goal:
         if pool.hold is not None:
             return Reached(f"{held(pool.hold)}: its workers come when it runs again")
         return _never_ready(pool) or _settled(pool)
+
+    return look
+
+
+def scaled_for_now(workers: int) -> Goal:
+    """Of a pool that scales itself: from there it goes on."""
+    settled = scaled(workers)
+
+    def look(pool: Pool) -> Standing:
+        if pool.desired != workers:
+            return Reached(f"the scaler has gone on to {pool.desired}")
+        match settled(pool):
+            case Reached(detail):
+                return Reached("; ".join(filter(None, (detail, _GOES_ON))))
+            case Underway(left):
+                return Underway(f"{left}; {_GOES_ON}")
+            case missed:
+                return missed
 
     return look
 

@@ -63,15 +63,22 @@ class Control:
         return self.operations.begin(action, _named(pool, worker), by, followed)
 
     async def scale(self, pool: str, workers: int, by: str, *, relative: bool = False) -> Operation:
-        """To so many, or by so many. Raises UnacceptableError."""
+        """To so many, or by so many; a pool that scales itself goes on from there. Raises UnacceptableError, and
+        ConflictError outside the bounds of such a pool."""
         async with self._one_count_at_a_time:  # two that ask for one more each get two more
             runner = self.runner(pool)
             wanted = runner.pool.desired + workers if relative else workers
+            policy = runner.pool.spec.autoscale
+            if policy is not None and not policy.min <= wanted <= policy.max:
+                between = f"it scales itself between {policy.min} and {policy.max}"
+                advice = "write a number in between, or change its workers in the configuration"
+                raise ConflictError(f"cannot scale {pool!r} to {wanted} workers: {between}; {advice}")
             most = runner.pool.spec.max_workers or MOST_WORKERS
             if not 0 <= wanted <= most:
                 raise UnacceptableError(f"cannot scale {pool!r} to {wanted} workers; write a number from 0 to {most}")
             await runner.ask(ev.ScaleRequested(wanted, anyio.current_time(), by))
-        return self.operations.begin("scale", pool, by, {pool: follow_goal(runner, goals.scaled(wanted))})
+        goal = goals.scaled(wanted) if policy is None else goals.scaled_for_now(wanted)
+        return self.operations.begin("scale", pool, by, {pool: follow_goal(runner, goal)})
 
     async def signal(self, pool: str, signal: str, by: str, worker: str | None = None) -> Operation:
         """`signal` is a name, "SIGHUP". SIGKILL is a kill: the whole session, and known to have been asked for. Raises

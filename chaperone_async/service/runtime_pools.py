@@ -144,4 +144,4 @@ def derive(model: PoolSpec, name: str, options: WorkerOptions) -> PoolSpec:
         PoolName.parse(name)
     except ValueError as error:
         raise UnacceptableError(f"{why} options: {name!r} {error}") from error
-    return replace(changed, name=name, workers=1, max_workers=None, min_ready=0, essential=False)
+    return replace(changed, name=name, workers=1, max_workers=None, autoscale=None, min_ready=0, essential=False)

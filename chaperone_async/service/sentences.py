@@ -133,6 +133,8 @@ SENTENCES: dict[str, Sentence] = {
         "cannot put back the jobs of {detail}",
         "A dead worker's jobs stay where they are until the queue system itself looks for them.",
     ),
+    "queue.retried": Sentence(INFO, "retried by {by}: {detail}", "Failed jobs are to be done once more."),
+    "queue.flushed": Sentence(WARNING, "thrown away by {by}: {detail}", "Failed jobs that nobody wants any more."),
     "callback.failed": Sentence(ERROR, "callback {detail}", "A user's function raised, or did not return in time."),
     "check.broken": Sentence(
         WARNING,

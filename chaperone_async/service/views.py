@@ -9,10 +9,15 @@ from typing import Any
 
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.goals import Missed, Reached, Standing
+from chaperone_async.core.pool import Pool, PoolState
+from chaperone_async.core.slots import Lane
 from chaperone_async.core.spec import MB, PoolSpec
 from chaperone_async.core.states import Hold, Slot
 from chaperone_async.core.status import status_of
 from chaperone_async.service.operations import Operation, OperationState
+from chaperone_async.service.queue_views import view_autoscale, view_backlog, view_decision, view_queue
+from chaperone_async.service.queue_wire import DecisionsDocument, QueuesDocument
+from chaperone_async.service.queues import overview
 from chaperone_async.service.sentences import level, sentence
 from chaperone_async.service.wire import (
     CrashDocument,
@@ -29,6 +34,8 @@ from chaperone_async.service.wire import (
 )
 from chaperone_async.supervision.handle import activity_of
 from chaperone_async.supervision.journal import CrashRecord, Entry
+from chaperone_async.supervision.leaving import reports
+from chaperone_async.supervision.readings import queue_problem
 from chaperone_async.supervision.supervisor import PoolView, Snapshot
 from chaperone_async.system.ports import TelemetrySource, Usage
 
@@ -89,10 +96,13 @@ class Views:
 
     def pool_summary(self, view: PoolView) -> PoolSummary:
         pool = view.pool
+        backend, demand, figures = pool.spec.backend, view.demand, view.figures
         return {
             "name": pool.name,
             "queue": list(pool.spec.queues),
-            "state": pool.state,
+            "backend": None if backend is None else backend.name,
+            "state": state_of(view),
+            "degraded": demand.problem is not None or pool.state == "degraded",
             "ready": pool.ready,
             "worker_count": pool.spec.workers,
             "desired": pool.desired,
@@ -100,16 +110,32 @@ class Views:
             "ready_workers": pool.ready_count,
             "min_ready": pool.least_ready,
             "essential": pool.spec.essential,
-            "reason": pool.fatal or self._hold(pool.hold) or self._last_error(view),
+            "reason": self._reason(view),
             "held_by": None if pool.hold is None else pool.hold.by,
             "held_since": None if pool.hold is None else self.time(pool.hold.since),
             "held_until": self._end_of(pool.hold),
+            "leaving": leaving_of(pool),
+            "autoscale": view_autoscale(pool.spec),
+            "backlog": view_backlog(demand, self.time) if demand.at is not None or demand.problem is not None else None,
             "jobs_processed": view.jobs_processed,
+            "jobs_failed": view.jobs_failed,
+            "jobs_per_minute": round(figures.per_minute, 1),
+            "average_job_time": _rounded(figures.average),
+            "p95_job_time": _rounded(figures.p95),
+            "average_wait": _rounded(figures.wait),
             "restarts": sum(slot.restarts for slot in pool.slots),
             "callback_failures": view.callback_failures,
             "last_callback_failure": view.last_callback_failure or None,
             "broken_checks": dict(view.broken_checks),
         }
+
+    def _reason(self, view: PoolView) -> str | None:
+        """All that is not as it should be, the worst first."""
+        pool, problem = view.pool, view.demand.problem
+        if pool.fatal is not None or pool.hold is not None:
+            return pool.fatal or self._hold(pool.hold)
+        unread = None if problem is None else queue_problem(problem)
+        return "; ".join(filter(None, (self._last_error(view), unread))) or None
 
     def _hold(self, hold: Hold | None) -> str | None:
         if hold is None:
@@ -130,7 +156,7 @@ class Views:
 
     def workers(self, view: PoolView, now: float) -> list[WorkerDocument]:
         moment = self._moment(view, now)
-        return [self._worker(slot, moment) for slot in view.pool.slots]
+        return [self._worker(slot, moment) for slot in view.pool.slots if not (slot.surplus and slot.life is None)]
 
     def worker(self, view: PoolView, slot: Slot, now: float) -> WorkerDocument:
         return self._worker(slot, self._moment(view, now))
@@ -154,7 +180,11 @@ class Views:
             "memory_usage": 0.0,
             "cpu_percent": 0.0,
             "jobs_processed": 0,
+            "jobs_failed": 0,
+            "jobs_running": 0,
             "current_job": None,
+            "current_job_name": None,
+            "current_job_age": None,
             "restarts": slot.restarts,
             "problem": self._problem(slot),
             "message": None,
@@ -180,8 +210,11 @@ class Views:
             row["cpu_percent"] = round(usage.cpu_percent, 1)
         said = self._telemetry.telemetry(life.ref)
         row["activity"] = activity_of(said, moment.spec)
-        row["jobs_processed"] = said.jobs_done
-        row["current_job"] = said.current_job
+        row["jobs_processed"], row["jobs_failed"] = said.jobs_done, said.jobs_failed
+        row["jobs_running"] = len(said.running)
+        row["current_job"], row["current_job_name"] = said.current_job, said.current_job_name
+        if said.current_job_since is not None:
+            row["current_job_age"] = round(max(0.0, moment.now - said.current_job_since), 3)
         row["message"] = said.status or None
         return row
 
@@ -190,23 +223,43 @@ class Views:
             return "; ".join(f"{f.check}: {f.detail} ({f.count} in a row)" for f in slot.life.failing)
         return self._hold(slot.hold) or (slot.last_error or None if not slot.ready else None)
 
-    def stats(self, snapshot: Snapshot) -> StatsDocument:
+    def stats(self, snapshot: Snapshot, p95_job_time: float | None) -> StatsDocument:
         rows = [row for view in snapshot.pools for row in self.workers(view, snapshot.at)]
         live = [row for row in rows if row["pid"] is not None]
         lives = [slot.life for view in snapshot.pools for slot in view.pool.slots if slot.life is not None]
         said = [self._telemetry.telemetry(life.ref) for life in lives]
-        done, busy = sum(t.jobs_done for t in said), sum(t.busy_seconds for t in said)
+        ended, busy = sum(t.jobs_done + t.jobs_failed for t in said), sum(t.busy_seconds for t in said)
         return {
             "total_workers": len(live),
             "active_workers": sum(row["activity"] == "busy" for row in live),
             "idle_workers": sum(row["activity"] == "idle" for row in live),
             "failed_workers": sum(row["status"] in {"crashed", "backoff", "fatal", "unhealthy"} for row in rows),
             "total_jobs_processed": sum(view.jobs_processed for view in snapshot.pools),
+            "failed_jobs": sum(view.jobs_failed for view in snapshot.pools),
             "jobs_per_minute": round(snapshot.jobs_per_minute, 1),
-            "average_job_time": round(busy / done, 4) if done else None,
+            "average_job_time": round(busy / ended, 4) if ended else None,
+            "p95_job_time": _rounded(p95_job_time),
             "memory_usage": round(sum(row["memory_usage"] for row in live), 1),
             "cpu_usage": round(sum(row["cpu_percent"] for row in live), 1),
         }
+
+    def queues(self, snapshot: Snapshot) -> QueuesDocument:
+        return {"queues": [view_queue(queue, self.time) for queue in overview(snapshot.pools, self._tells)]}
+
+    def _tells(self, view: PoolView) -> bool:
+        return bool(view.jobs_processed or view.jobs_failed) or reports(view.pool, self._telemetry)
+
+    def in_work(self, view: PoolView) -> int:
+        """What workers have, as their queue says, or else they themselves."""
+        reserved = view.demand.backlog.reserved
+        if reserved is not None:
+            return reserved
+        lives = [slot.life for slot in view.pool.slots if slot.live and slot.life is not None]
+        return sum(len(self._telemetry.telemetry(life.ref).running) for life in lives)
+
+    def decisions(self, view: PoolView, limit: int) -> DecisionsDocument:
+        latest = list(reversed(view.decisions))[:limit]
+        return {"decisions": [view_decision(decision, self.time) for decision in latest]}
 
     def crash(self, record: CrashRecord) -> CrashDocument:
         death = record.death
@@ -267,6 +320,19 @@ class Views:
 
     def operations(self, operations: Sequence[Operation]) -> OperationsDocument:
         return {"operations": [self.operation(operation) for operation in operations]}
+
+
+def state_of(view: PoolView) -> PoolState:
+    """For people: a pool whose queue cannot be read works, and not as it should."""
+    return "degraded" if view.pool.state == "running" and view.demand.problem is not None else view.pool.state
+
+
+def leaving_of(pool: Pool) -> int:
+    return sum(slot.live for slot in pool.slots if slot.surplus) if pool.slots.count(Lane.SURPLUS) else 0
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
 
 
 def _part(pool: str, standing: Standing) -> OperationPart:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
+from chaperone_async.core.demand import Strategy
 from chaperone_async.core.pool import PoolState
 from chaperone_async.core.status import Activity, Status
 from chaperone_async.service.operations import OperationState
@@ -43,7 +44,11 @@ class WorkerDocument(TypedDict):
     memory_usage: Megabytes
     cpu_percent: Annotated[float, Meta(description="of one core, of the whole process tree")]
     jobs_processed: int
-    current_job: str | None
+    jobs_failed: int
+    jobs_running: int
+    current_job: Annotated[str | None, Meta(description="of several, the one that has been running longest")]
+    current_job_name: str | None
+    current_job_age: Annotated[float | None, Meta(description="seconds since it began")]
     restarts: int
     problem: Annotated[str | None, Meta(description="what fails, or why there is no process")]
     message: Annotated[str | None, Meta(description="what the worker said last with STATUS=")]
@@ -56,12 +61,34 @@ class WorkersDocument(TypedDict):
     workers: list[WorkerDocument]
 
 
+class BacklogDocument(TypedDict):
+    """Counts of jobs, as last seen. null is unknown, never zero."""
+
+    ready: Annotated[int | None, Meta(description="that wait, and that anybody may take")]
+    delayed: int | None
+    reserved: Annotated[int | None, Meta(description="that a worker has, taken in advance or in work")]
+    failed: int | None
+    oldest_age: Annotated[float | None, Meta(description="seconds that the longest waiting has waited")]
+    next_due: Annotated[float | None, Meta(description="seconds until the first of the delayed is ready")]
+    at: Annotated[Time | None, Meta(description="when that was")]
+    problem: Annotated[str | None, Meta(description="why it is not known now")]
+
+
+class AutoscaleDocument(TypedDict):
+    min: int
+    max: int
+    strategy: Strategy
+    target: Annotated[float, Meta(description="backlog: jobs per worker; latency: seconds until a job is taken")]
+
+
 class PoolSummary(TypedDict):
     """A pool without its workers."""
 
     name: str
     queue: list[str]
-    state: PoolState
+    backend: Annotated[str | None, Meta(description="null: a command of its own")]
+    state: Annotated[PoolState, Meta(description="degraded also where only the queue cannot be read")]
+    degraded: Annotated[bool, Meta(description="it works, with less than it should have: see reason")]
     ready: bool
     worker_count: Annotated[int, Meta(description="as configured")]
     desired: int
@@ -73,7 +100,15 @@ class PoolSummary(TypedDict):
     held_by: Annotated[str | None, Meta(description="who paused or stopped it")]
     held_since: Time | None
     held_until: Annotated[Time | None, Meta(description="when it goes on by itself; null: when somebody says so")]
+    leaving: Annotated[int, Meta(description="workers on their way out, beyond the desired ones")]
+    autoscale: Annotated[AutoscaleDocument | None, Meta(description="null: it keeps its count")]
+    backlog: Annotated[BacklogDocument | None, Meta(description="null: nobody tells")]
     jobs_processed: int
+    jobs_failed: int
+    jobs_per_minute: Annotated[float, Meta(description="that ended in the last minute")]
+    average_job_time: Annotated[float | None, Meta(description="seconds, of the latest; null: no job has ended")]
+    p95_job_time: Annotated[float | None, Meta(description="seconds that 95 % of the latest did not exceed")]
+    average_wait: Annotated[float | None, Meta(description="seconds from ready to begun, where workers tell")]
     restarts: int
     callback_failures: int
     last_callback_failure: str | None
@@ -111,8 +146,10 @@ class StatsDocument(TypedDict):
     idle_workers: int
     failed_workers: int
     total_jobs_processed: int
+    failed_jobs: Annotated[int, Meta(description="runs that failed, as workers tell")]
     jobs_per_minute: float
     average_job_time: Annotated[float | None, Meta(description="seconds; null: no job has ended")]
+    p95_job_time: Annotated[float | None, Meta(description="seconds that 95 % of the latest did not exceed")]
     memory_usage: Megabytes
     cpu_usage: Annotated[float, Meta(description="percent of one core")]
 
@@ -256,6 +293,7 @@ class ProbedPool(TypedDict):
     ready: bool
     ready_workers: int
     desired: int
+    degraded: Annotated[str | None, Meta(description="why it works with less than it should have")]
 
 
 class ProbeDocument(TypedDict):

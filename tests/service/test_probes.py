@@ -155,8 +155,11 @@ async def test_json_is_answered_to_who_asks_for_it(two_pools: Canned, tmp_path: 
             }
         async with client.get("/healthz/emails", headers=wanted) as answer:
             assert (await answer.json())["pools"] == [
-                {"name": "emails", "state": "running", "ready": True, "ready_workers": 1, "desired": 1}
-            ]
+                {
+                    "name": "emails", "state": "running", "ready": True, "ready_workers": 1, "desired": 1,
+                    "degraded": None,
+                }
+            ]  # fmt: skip
 
 
 @pytest.mark.parametrize("probe", ["livez", "readyz", "startupz", "healthz"])

@@ -28,6 +28,7 @@ from chaperone_async.core.spec import (
 from chaperone_async.errors import QueueUnavailable
 from chaperone_async.service.compose import compose
 from chaperone_async.service.http.listen import bind
+from chaperone_async.service.queues import FailedJobs
 from chaperone_async.service.run import _serve_http
 from chaperone_async.service.sentences import LEVELS, SENTENCES, level, sentence
 from chaperone_async.service.signals import SignalDesk
@@ -38,6 +39,7 @@ from chaperone_async.supervision.runner import PoolRunner
 from chaperone_async.system.ports import ExitStatus, StoppingNotice, Usage, Verdict
 from tests.e2e.service import Service, command
 from tests.service.canned import Canned
+from tests.service.queues import KeptJobs
 from tests.supervision.fakes import (
     FakeProber,
     FakeQueue,
@@ -247,6 +249,16 @@ async def a_worker_dies_twice_and_its_queue_is_out_of_reach_in_between() -> Fake
         await anyio.sleep(20)
         queue.holds(1)
         await anyio.sleep(20)
+    return world
+
+
+@tells("queue.retried", "queue.flushed")
+async def jobs_fail_and_somebody_sees_to_them() -> FakeWorld:
+    world, queue = FakeWorld(), KeptJobs("1", "2", queue="default", ready=0)
+    world.queues["p"] = queue
+    async with supervising(world, plan()) as supervisor:
+        await FailedJobs(supervisor).retry("default", None, ["1"], "alice")
+        await FailedJobs(supervisor).flush("default", None, None, "alice")
     return world
 
 

@@ -33,9 +33,9 @@ def make_app(
     app.on_shutdown.append(lambda _: app[STREAMS].end_all())
     for handler, route in bound.items():
         if route.method == "GET":
-            app.router.add_get(route.path, handler)  # and HEAD
+            app.router.add_get(route.matches or route.path, handler)  # and HEAD
         else:
-            app.router.add_route(route.method, route.path, handler)
+            app.router.add_route(route.method, route.matches or route.path, handler)
     app.on_response_prepare.append(_add_headers)
     return app
 

@@ -42,6 +42,8 @@ _WHY = {
     415: "the body is not of the right media type",
     422: "the body, or the configuration's file, has a key or value that is not possible",
     500: "an error in the supervisor; its log says which",
+    502: "the queue system refused it, or its library failed",
+    503: "the queue cannot be reached, or does not answer in time; or nothing is known of it yet",
 }
 
 

@@ -42,7 +42,7 @@ class Probe:
             return json_response(self._document(checks, passed, seen), status)
         lines = self._verbose(checks, passed) if "verbose" in request.query else _terse(checks)
         if self.summary:
-            lines += [_line(pool) for pool in seen.pools]
+            lines += _lines(seen)
         return web.Response(text="\n".join(lines), status=status)
 
     def _document(self, checks: Sequence[Check], passed: bool, seen: Supervised) -> wire.ProbeDocument:  # noqa: FBT001  data
@@ -60,7 +60,8 @@ def _only(seen: Supervised, name: str) -> Supervised:
     pool = next((pool for pool in seen.pools if pool.name == name), None)
     if pool is None:
         raise UnknownPool(name)
-    return replace(seen, pools=(pool,), broken=[broken for broken in seen.broken if broken[0] == name])
+    broken, degraded = ([pair for pair in pairs if pair[0] == name] for pairs in (seen.broken, seen.degraded))
+    return replace(seen, pools=(pool,), broken=broken, degraded=degraded)
 
 
 def _terse(checks: Sequence[Check]) -> list[str]:
@@ -68,26 +69,34 @@ def _terse(checks: Sequence[Check]) -> list[str]:
 
 
 def _verdict(check: Check) -> str:
+    reason = " ".join(check.reason.split())
     if check.ok:
-        return f"[+]{check.name} ok"
-    return f"[-]{check.name} failed: {' '.join(check.reason.split())}"
+        return f"[+]{check.name} ok" + (f", {reason}" if reason else "")
+    return f"[-]{check.name} failed: {reason}"
 
 
-def _line(pool: Pool) -> str:
-    return f"{pool.name} {pool.state}: {pool.ready_count} of {pool.desired} ready"
+def _lines(seen: Supervised) -> list[str]:
+    degraded = dict(seen.degraded)
+    told = ((pool, " ".join(degraded.get(pool.name, "").split())) for pool in seen.pools)
+    return [
+        f"{pool.name} {pool.state}: {pool.ready_count} of {pool.desired} ready" + (f"; degraded: {why}" if why else "")
+        for pool, why in told
+    ]
 
 
 def _with_pools(document: wire.ProbeDocument, seen: Supervised) -> wire.HealthDocument:
-    return {**document, "pools": [_summary(pool) for pool in seen.pools]}
+    degraded = dict(seen.degraded)
+    return {**document, "pools": [_summary(pool, degraded.get(pool.name)) for pool in seen.pools]}
 
 
-def _summary(pool: Pool) -> wire.ProbedPool:
+def _summary(pool: Pool, degraded: str | None) -> wire.ProbedPool:
     return {
         "name": pool.name,
         "state": pool.state,
         "ready": pool.ready,
         "ready_workers": pool.ready_count,
         "desired": pool.desired,
+        "degraded": degraded,
     }
 
 

@@ -11,6 +11,8 @@ from chaperone_async.errors import (
     ConfigError,
     ConflictError,
     DuplicatePool,
+    QueueError,
+    QueueUnavailable,
     UnknownOperation,
     UnknownPool,
     UnknownQueue,
@@ -42,6 +44,8 @@ _STATUSES: Mapping[type[Exception], int] = {
     DuplicatePool: 409,
     UnacceptableError: 422,
     ConfigError: 422,
+    QueueUnavailable: 503,  # a QueueError too: the first that fits counts
+    QueueError: 502,
 }
 
 

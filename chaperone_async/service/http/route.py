@@ -21,7 +21,8 @@ Answer = Shape | tuple[Shape, ...] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """GET answers HEAD too. `path` as aiohttp and OpenAPI write it: `/api/v1/pools/{pool}`.
+    """GET answers HEAD too. `path` as aiohttp and OpenAPI write it: `/api/v1/pools/{pool}`. `matches`: as aiohttp takes
+    it, where another path would be mistaken for this one.
 
     `query`: a frozen Struct whose fields are annotated with limits and a description, for `inputs.read_query`.
     `body`: a Struct for `inputs.read_body`, or the media type of a body that the handler reads by itself.
@@ -38,3 +39,4 @@ class Route:
     query: type[Struct] | None = None
     body: type[Struct] | str | None = None
     problems: tuple[int, ...] = ()
+    matches: str | None = None

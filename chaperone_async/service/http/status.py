@@ -14,7 +14,8 @@ async def show_status(request: web.Request) -> web.Response:
 
 async def show_stats(request: web.Request) -> web.Response:
     face = request.app[FACE]
-    return json_response(face.views.stats(face.supervisor.snapshot()))
+    supervisor = face.supervisor
+    return json_response(face.views.stats(supervisor.snapshot(), supervisor.p95_job_time()))
 
 
 ROUTES = (
