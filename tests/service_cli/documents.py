@@ -19,7 +19,11 @@ def worker(slot: int = 0, **changes: Any) -> Document:
         "memory_usage": 128.4,
         "cpu_percent": 12.0,
         "jobs_processed": 1247,
+        "jobs_failed": 3,
+        "jobs_running": 0,
         "current_job": None,
+        "current_job_name": None,
+        "current_job_age": None,
         "restarts": 0,
         "problem": None,
         "message": None,
@@ -34,7 +38,9 @@ def pool(name: str = "emails", *workers: Document, **changes: Any) -> Document:
     return {
         "name": name,
         "queue": [name],
+        "backend": None,
         "state": "running",
+        "degraded": False,
         "ready": True,
         "worker_count": len(rows),
         "desired": len(rows),
@@ -46,12 +52,71 @@ def pool(name: str = "emails", *workers: Document, **changes: Any) -> Document:
         "held_by": None,
         "held_since": None,
         "held_until": None,
+        "leaving": 0,
+        "autoscale": None,
+        "backlog": None,
         "jobs_processed": 2494,
+        "jobs_failed": 6,
+        "jobs_per_minute": 120.0,
+        "average_job_time": 0.5,
+        "p95_job_time": 0.9,
+        "average_wait": 0.1,
         "restarts": 3,
         "callback_failures": 0,
         "last_callback_failure": None,
         "broken_checks": {},
         "workers": rows,
+    } | changes
+
+
+def backlog(**changes: Any) -> Document:
+    return {
+        "ready": 42,
+        "delayed": 1,
+        "reserved": 4,
+        "failed": 2,
+        "oldest_age": 12.5,
+        "next_due": 30.0,
+        "at": "2026-11-22T10:15:30.000Z",
+        "problem": None,
+    } | changes
+
+
+NOT_KNOWN = backlog(**dict.fromkeys(backlog())) | {"problem": "cannot reach redis"}
+
+
+def queue(name: str = "emails", *pools: str, **changes: Any) -> Document:
+    own = {
+        "name": name,
+        "queues": name.split(","),
+        "pools": list(pools or (name,)),
+        "arrivals_per_minute": 30.0,
+        "completions_per_minute": 60.0,
+        "time_to_clear": 42.0,
+        "failed_lists": list(pools or (name,))[:1],
+    }
+    return backlog() | own | changes
+
+
+def failed_job(identifier: str = "1a2b", **changes: Any) -> Document:
+    return {
+        "id": identifier,
+        "queue": "emails",
+        "name": "send_email",
+        "arguments": "'a@example.com'",
+        "error": "Traceback (most recent call last):\n  …\nValueError: no such address",
+        "at": "2026-11-22T10:15:30.000Z",
+        "attempts": 3,
+    } | changes
+
+
+def failed_page(*jobs: Document, **changes: Any) -> Document:
+    return {
+        "queue": "emails",
+        "pool": "emails",
+        "failed": list(jobs),
+        "next": None,
+        "recorded_by_chaperone": False,
     } | changes
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from chaperone_async.service.cli import rows
 from chaperone_async.service.cli.table import Cell, Column, Table, in_colour, in_no_colour, is_coloured, plain_lines
-from tests.service_cli.documents import crash, pool, status, worker
+from tests.service_cli.documents import NOT_KNOWN, backlog, crash, pool, status, worker
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -35,7 +35,18 @@ def test_a_worker_is_one_line_of_its_figures() -> None:
         "Jobs": "1247",
         "Memory (MB)": "128.4",
         "CPU (%)": "12.0",
+        "Activity": "idle",
     }
+
+
+def test_what_a_worker_does_is_shown_where_some_worker_tells() -> None:
+    busy = worker(0, activity="busy", current_job="1a2b", current_job_name="send", current_job_age=12.4, jobs_running=1)
+    many = worker(1, activity="busy", current_job="3c4d", jobs_running=4)
+    lines = texts(rows.workers_table(pool("emails", busy, many, worker(2, activity="unknown")), NOW))
+    assert [line["Activity"] for line in lines] == ["busy", "busy", "-"]
+    assert [line["Job"] for line in lines] == ["send 1a2b, 12s", "3c4d, and 3 more", ""]
+    (silent,) = texts(rows.workers_table(pool("emails", worker(0, activity="unknown")), NOW))
+    assert not {"Activity", "Job"} & silent.keys()
 
 
 def test_the_problem_column_is_there_when_some_worker_has_one() -> None:
@@ -69,6 +80,17 @@ def test_a_pool_is_one_line_of_status() -> None:
         "Restarts": "3",
         "Reason": "all slots are in a crash loop",
     }
+
+
+def test_scale_and_backlog_are_shown_where_some_pool_has_them() -> None:
+    bounds = {"min": 1, "max": 10, "strategy": "backlog", "target": 10.0}
+    scaled = pool("emails", autoscale=bounds, desired=4, leaving=1, backlog=backlog())
+    blind = pool("sms", backlog=NOT_KNOWN, state="degraded", reason="the queue cannot be read: cannot reach redis")
+    lines = texts(rows.status_table(status(scaled, blind, pool("plain")), NOW))
+    assert [line["Scale"] for line in lines] == ["4 of 1-10, 1 leaving", "-", "-"]
+    assert [line["Backlog"] for line in lines] == ["42", "?", "-"]
+    assert [line["State"] for line in lines] == ["running", "degraded", "running"]
+    assert lines[1]["Reason"] == "the queue cannot be read: cannot reach redis"
 
 
 def test_the_supervisor_has_a_line_of_its_own() -> None:

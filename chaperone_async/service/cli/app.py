@@ -13,12 +13,14 @@ from chaperone_async.service.cli import (
     demo,
     doctor,
     events,
+    failed,
     foreground,
     init,
     logs,
     operations,
     pools,
     probes,
+    queues,
     reload,
     simulate,
 )
@@ -63,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"chaperone {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
-    looking = (pools, probes, logs, events, crashes, operations)
-    for family in (foreground, demo, *looking, actions, reload, configuration, init, doctor, simulate):
+    looking = (pools, queues, probes, logs, events, crashes, operations)
+    for family in (foreground, demo, *looking, actions, failed, reload, configuration, init, doctor, simulate):
         family.add(subparsers)
     return parser

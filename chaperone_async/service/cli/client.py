@@ -4,11 +4,18 @@ import json
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from chaperone_async.errors import ConfigError
 from chaperone_async.service.cli.address import Address, dial, explain
-from chaperone_async.service.cli.outcome import NotFoundError, RefusedError, UnreachableError, UsageError, no_such_pool
+from chaperone_async.service.cli.outcome import (
+    NotFoundError,
+    QueueFailedError,
+    RefusedError,
+    UnreachableError,
+    UsageError,
+    no_such_pool,
+)
 
 Document = dict[str, Any]
 SILENCE = 45.0
@@ -53,6 +60,13 @@ class Client:
 
     def logs(self, path: str, query: str) -> Document:
         return self._get(f"{path}?{query}")
+
+    def queues(self) -> Document:
+        return self._get("/queues")
+
+    def failed(self, queue: str, pool: str, limit: int) -> Document:
+        """The newest failed jobs of a queue, as this pool's queue system knows them."""
+        return self._get(f"{failed_path(queue)}?{urlencode({'pool': pool, 'limit': limit})}")
 
     def change(self, method: str, path: str, body: Document | None = None) -> Document:
         """What has been set in motion. Raises ConfigError with all that is wrong with what was given."""
@@ -130,6 +144,10 @@ class Client:
         return connection.getresponse()
 
 
+def failed_path(queue: str, job: str | None = None) -> str:
+    return f"/queues/{quote(queue, safe='')}/failed" + ("" if job is None else f"/{quote(job, safe='')}")
+
+
 class _Connection(HTTPConnection):
     def __init__(self, addresses: list[Address], timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
@@ -168,5 +186,7 @@ def _read(response: HTTPResponse, body: bytes, address: Address) -> Document:
         raise NotFoundError(str(reason))
     if response.status == 400 and told:
         raise UsageError(str(reason))
+    if response.status in {502, 503} and told:
+        raise QueueFailedError(str(reason))
     answer = f"it answers {response.status}: {reason}" if response.status != 200 else "it answers something else"
     raise UnreachableError(f"cannot ask at {address}: {answer}; name a supervisor with --url")

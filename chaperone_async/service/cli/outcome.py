@@ -21,6 +21,10 @@ class UnreachableError(ChaperoneError):
     """Nobody answered, or not as a supervisor does."""
 
 
+class QueueFailedError(ChaperoneError):
+    """The supervisor is there, and a queue that it asked is not, or says no."""
+
+
 class RefusedError(ChaperoneError):
     """The supervisor is there, and this is not allowed."""
 

@@ -9,6 +9,7 @@ from chaperone_async.service.cli.table import Cell, Column, Table, Tone
 
 Document = dict[str, Any]
 NOTHING = "-"
+UNKNOWN = "?"
 
 _TONES: dict[str, Tone] = {
     "running": "good",
@@ -29,7 +30,7 @@ _EXPECTED = {"exit", "stop", "restart", "reload", "scaled_down", "max_time", "ma
 
 
 def workers_table(pool: Document, now: datetime) -> Table:
-    """One line per slot. The column Problem is there only when some worker has one."""
+    """One line per slot. The columns Activity, Job and Problem are there only when some worker has one."""
     workers = pool["workers"]
     columns: tuple[Column, ...] = (
         Column("ID"),
@@ -42,10 +43,33 @@ def workers_table(pool: Document, now: datetime) -> Table:
         Column("CPU (%)", right=True),
     )
     rows = [_worker_row(worker, now) for worker in workers]
+    more: list[tuple[Column, list[Cell]]] = []
+    if any(worker["activity"] != "unknown" for worker in workers):
+        more.append((Column("Activity"), [_activity(worker) for worker in workers]))
+    if any(worker["current_job"] for worker in workers):
+        more.append((Column("Job", long=True), [Cell(_job(worker)) for worker in workers]))
     if any(worker.get("problem") for worker in workers):
-        columns += (Column("Problem", long=True),)
-        rows = [(*row, Cell(_why(worker, "problem", now))) for row, worker in zip(rows, workers, strict=True)]
+        more.append((Column("Problem", long=True), [Cell(_why(worker, "problem", now)) for worker in workers]))
+    for column, cells in more:
+        columns += (column,)
+        rows = [(*row, cell) for row, cell in zip(rows, cells, strict=True)]
     return Table(columns, rows)
+
+
+def _activity(worker: Document) -> Cell:
+    if worker["activity"] == "unknown" or worker["pid"] is None:
+        return Cell(NOTHING)
+    return Cell(worker["activity"], "good" if worker["activity"] == "busy" else "plain")
+
+
+def _job(worker: Document) -> str:
+    """`send_email 1a2b3c, 12s`; of several, the one that has been running longest."""
+    job = worker["current_job"]
+    if job is None:
+        return ""
+    name, age, others = worker.get("current_job_name"), worker.get("current_job_age"), worker.get("jobs_running", 1) - 1
+    told = f"{name} {job}" if name else str(job)
+    return f"{told}{'' if age is None else f', {duration(age)}'}{f', and {others} more' if others > 0 else ''}"
 
 
 def _worker_row(worker: Document, now: datetime) -> tuple[Cell, ...]:
@@ -85,26 +109,36 @@ def supervisor_line(status: Document) -> Cell:
 
 
 def status_table(status: Document, now: datetime) -> Table:
-    columns = (
-        Column("Pool"),
-        Column("State"),
-        Column("Ready", right=True),
-        Column("Min", right=True),
-        Column("Restarts", right=True),
-        Column("Reason", long=True),
+    """One line per pool. The columns Scale and Backlog are there only when some pool has one."""
+    pools = status["pools"]
+    columns: tuple[tuple[Column, list[Cell]], ...] = (
+        (Column("Pool"), [Cell(pool["name"]) for pool in pools]),
+        (Column("State"), [toned(pool["state"]) for pool in pools]),
+        (Column("Ready", right=True), [Cell(_ready(pool), "plain" if pool["ready"] else "bad") for pool in pools]),
+        (Column("Min", right=True), [Cell(str(pool["min_ready"])) for pool in pools]),
+        (Column("Restarts", right=True), [Cell(str(pool["restarts"])) for pool in pools]),
     )
-    return Table(columns, [_pool_row(pool, now) for pool in status["pools"]])
+    if any(pool.get("autoscale") for pool in pools):
+        columns += ((Column("Scale"), [Cell(_scale(pool)) for pool in pools]),)
+    if any(pool.get("backlog") for pool in pools):
+        columns += ((Column("Backlog", right=True), [_backlog(pool) for pool in pools]),)
+    columns += ((Column("Reason", long=True), [Cell(_why(pool, "reason", now)) for pool in pools]),)
+    rows = list(zip(*(cells for _, cells in columns), strict=True))
+    return Table(tuple(column for column, _ in columns), rows)
 
 
-def _pool_row(pool: Document, now: datetime) -> tuple[Cell, ...]:
-    return (
-        Cell(pool["name"]),
-        toned(pool["state"]),
-        Cell(_ready(pool), "plain" if pool["ready"] else "bad"),
-        Cell(str(pool["min_ready"])),
-        Cell(str(pool["restarts"])),
-        Cell(_why(pool, "reason", now)),
-    )
+def _scale(pool: Document) -> str:
+    """`4 of 1-10, 2 leaving`: the workers that are wanted now."""
+    bounds, leaving = pool.get("autoscale"), pool.get("leaving", 0)
+    told = NOTHING if bounds is None else f"{pool['desired']} of {bounds['min']}-{bounds['max']}"
+    return f"{told}, {leaving} leaving" if leaving else told
+
+
+def _backlog(pool: Document) -> Cell:
+    backlog = pool.get("backlog")
+    if backlog is None:
+        return Cell(NOTHING)
+    return Cell(UNKNOWN, "bad") if backlog["ready"] is None else Cell(str(backlog["ready"]))
 
 
 def _ready(pool: Document) -> str:
