@@ -1,11 +1,13 @@
 """Applications with an embedded queue, each in a directory of its own, and servers, empty for each test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from tests.backends import servers
+from tests.backends.celery_shop import Shop
 from tests.backends.consumer import Application
 from tests.backends.servers import Run
 from tests.e2e.conftest import launch, script
@@ -42,3 +44,10 @@ def rabbitmq_url(run: Run) -> str:
 def postgres_url(run: Run) -> str:
     """An empty database of a real PostgreSQL, such as postgresql://postgres@127.0.0.1:12345/test_0."""
     return servers.empty_postgresql(run)
+
+
+@pytest.fixture
+def open_celery(tmp_path: Path) -> Iterator[Callable[[str], Shop]]:
+    """An application at the broker of this address."""
+    with ExitStack() as shops:
+        yield lambda url: shops.enter_context(closing(Shop(url, tmp_path / "out")))

@@ -1,0 +1,111 @@
+"""Pools of Celery workers, at a real Redis and a real RabbitMQ."""
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from tests.backends.celery_shop import LATE, Shop, backlog, failed
+from tests.e2e.service import Launch
+
+Open = Callable[[str], Shop]
+
+
+def test_a_pool_tells_of_the_jobs_of_all_children_and_failed_ones_are_sent_again(
+    redis_url: str, open_celery: Open, launch: Launch
+) -> None:
+    shop = open_celery(redis_url)
+    service = launch(shop.pool("celery.concurrency = 2"))
+    for number in range(2):
+        shop.send("hold", number)
+    service.until(lambda: len(shop.lines("begun")) == 2)
+    (worker,) = service.workers("jobs")
+    assert (worker["activity"], bool(worker["current_job"])) == ("busy", True)
+    shop.say("go")
+    for number in range(2, 10):
+        shop.send("note", number)
+    shop.send("mend", 10, what="paper")
+    service.until(lambda: service.pool("jobs")["jobs_processed"] == 10 and failed(service))
+    (job,) = failed(service)
+    assert (job["name"], job["error"]) == ("mend", "ValueError: paper is not there")
+    assert service.workers("jobs")[0]["activity"] == "idle"
+    shop.say("paper")
+    done = service.cli("retry", "all")
+    assert done.code == 0, done
+    service.until(lambda: shop.done == list(range(11)))
+    service.until(lambda: service.pool("jobs")["jobs_processed"] == 11)
+    assert failed(service) == []
+    assert backlog(service)["ready"] == 0
+
+
+def test_a_job_that_takes_too_long_fails_and_its_worker_lives(
+    redis_url: str, open_celery: Open, launch: Launch
+) -> None:
+    shop = open_celery(redis_url)
+    service = launch(shop.pool('job.timeout = "1s"'))
+    before = service.pids("jobs")
+    shop.send("hold", 1)
+    shop.send("note", 2)
+    service.until(lambda: shop.done == [2])
+    service.until(lambda: failed(service))
+    assert "TimeLimitExceeded" in failed(service)[0]["error"]
+    assert service.pids("jobs") == before
+
+
+@pytest.mark.parametrize("kind", ["prefork", "threads"])
+def test_a_paused_worker_lives_on_and_takes_no_job(
+    redis_url: str, open_celery: Open, launch: Launch, kind: str
+) -> None:
+    shop = open_celery(redis_url)
+    service = launch(shop.pool(f'celery.pool = "{kind}"\ncelery.options = ["-lINFO"]'))
+    before = service.pids("jobs")
+    assert service.cli("pause", "jobs").code == 0
+    service.until(lambda: service.lines("Canceling queue jobs"))
+    for number in range(3):
+        shop.send("note", number)
+    service.until(lambda: backlog(service)["ready"] == 3)
+    assert service.workers("jobs")[0]["status"] == "paused"
+    assert service.cli("resume", "jobs").code == 0
+    service.until(lambda: shop.done == [0, 1, 2])
+    assert service.pids("jobs") == before
+
+
+def test_a_stopped_worker_finishes_its_job_if_it_can_and_else_none_is_lost(
+    rabbitmq_url: str, open_celery: Open, launch: Launch
+) -> None:
+    """Given back, if it was acknowledged late; else recorded, with all it takes to send it again."""
+    shop = open_celery(rabbitmq_url)
+    service = launch(shop.pool("celery.concurrency = 2\nstop.timeout = 2", **LATE))
+    shop.send("hold", 1)
+    service.until(lambda: len(shop.lines("begun")) == 1)
+    assert service.cli("stop", "jobs").code == 0
+    service.until(lambda: service.workers("jobs")[0]["status"] == "stopping")
+    shop.say("go")
+    service.until(lambda: not service.pids("jobs"))
+    assert shop.done == [1]
+    (shop.out / "go").unlink()
+    assert service.cli("start", "jobs").code == 0
+    shop.send("hold", 2)
+    shop.send("hold_early", 3)
+    service.until(lambda: len(shop.lines("begun")) == 3)
+    assert service.cli("stop", "jobs").code == 0
+    service.until(lambda: not service.pids("jobs") and backlog(service)["ready"] == 1 and failed(service))
+    assert [job["name"] for job in failed(service)] == ["hold_early"]
+
+
+def test_when_a_worker_is_killed_its_jobs_in_redis_go_back_at_once(
+    redis_url: str, open_celery: Open, launch: Launch
+) -> None:
+    """Celery alone would do that after an hour."""
+    shop = open_celery(redis_url)
+    service = launch(shop.pool(**LATE))
+    for number in range(4):
+        shop.send("hold", number)
+    service.until(lambda: backlog(service).get("reserved") == 4 and shop.lines("begun"))
+    (pid,) = service.pids("jobs")
+    os.kill(pid, signal.SIGKILL)
+    service.until(lambda: service.lines("4 jobs of jobs-"))
+    shop.say("go")
+    service.until(lambda: shop.done == [0, 1, 2, 3])
+    service.until(lambda: backlog(service).get("reserved") == 0)
