@@ -218,7 +218,7 @@ def test_the_command_line_has_every_option_that_laravel_takes() -> None:
         "php /app/artisan queue:work redis --queue={queue} --name={worker_id} --memory=1000000 "
         "--timeout=60 --tries=3 --sleep=2 --backoff=1,5 --max-jobs=500 --force"
     )
-    assert made.honours == {"timeout", "tries", "backoff", "sleep"}
+    assert made.honours == {"timeout", "tries", "backoff", "sleep", "max_jobs"}
     assert (made.stop_signal, made.then, made.pause_signal) == ("SIGTERM", (), "SIGUSR2")
 
 

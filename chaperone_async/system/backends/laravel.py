@@ -78,7 +78,7 @@ class Laravel:
                 php, artisan, "queue:work", connection, "--queue={queue}", "--name={worker_id}",
                 f"--memory={_NO_MEMORY_LIMIT}", *limits, *further,
             ),
-            honours=frozenset({"timeout", "tries", "backoff", "sleep"}),
+            honours=frozenset({"timeout", "tries", "backoff", "sleep", "max_jobs"}),
             pause_signal="SIGUSR2",
             attendant="chaperone_async.attendant.laravel",
             settings={"php": php, "artisan": artisan, "connection": connection, **depth},

@@ -48,8 +48,9 @@ class Plan:
     for each worker.
 
     Of the pool's `job` options those in `honours` have found their way into the command line; "timeout" may be left
-    out, for the supervisor times jobs itself where the worker reports them (`reports`). Any other that is set and not
-    honoured must be refused with `Unsuited`. `recycle.*` needs no care: the supervisor does it.
+    out, for the supervisor times jobs itself where the worker reports them (`reports`). Any other that is set is
+    refused; an `Unsuited` of the backend's own says better why. `recycle.*` needs no care: the supervisor does it, but
+    for "max_jobs" (in `honours`, then) where the worker does not report.
     """
 
     command: tuple[str, ...]
@@ -64,6 +65,7 @@ class Plan:
     can: frozenset[Ability] = frozenset()
     keeps_failed: bool = True  # the queue system has a list of failed jobs; else the supervisor keeps one
     needs: tuple[str, ...] = ()  # modules that the interpreter must have, the library first
+    warning: str | None = None  # what is to be known of such a pool, though nothing is wrong with it
 
 
 class Backend(Protocol):

@@ -1,8 +1,10 @@
 """The backend of a pool: found by its name, asked for its plan, and what is wrong with that told by key."""
 
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 
+from chaperone_async.core.expand import JOB_WORDS
 from chaperone_async.core.spec import JobOptions, RecyclePolicy
 from chaperone_async.system.backends.protocol import Asked, Backend, Plan, Unsuited
 from chaperone_async.system.backends.registry import NO_BACKEND, find_backend
@@ -17,6 +19,10 @@ def plan_backend(
 ) -> Plan | None:
     """None: the pool has none, or one that was refused."""
     wanted = str(table.backend or NO_BACKEND)
+    for other in (layers[0].table.backends or {}).keys() - {wanted}:
+        whose = "has none" if wanted == NO_BACKEND else f"has backend = {wanted!r}"
+        why = f"is for a pool with backend = {other!r}, and this one {whose}; write that, or remove this table"
+        _complain(other, why, layers, problems)
     if wanted == NO_BACKEND:
         return None
     try:
@@ -27,15 +33,29 @@ def plan_backend(
     if table.command:
         why = f"goes without backend = {wanted!r}, which makes its own; remove one of them"
         _complain("command", why, layers, problems)
+    asked = _asked(name, table, backend, grace)
     try:
-        plan = backend.plan(_asked(name, table, backend, grace))
+        plan = backend.plan(asked)
     except Unsuited as error:
         _complain(error.key, error.why, layers, problems)
         return None
+    for key in _dropped(asked, plan):
+        why = f"cannot be honoured: workers of {wanted!r} are not told of it; remove it"
+        _complain(key, why, layers, problems)
     missing = [] if table.python else [module for module in plan.needs if find_spec(module) is None]
     if missing:
         _complain("backend", f"{wanted!r} {_advice(backend, missing[0])}", layers, problems)
     return plan
+
+
+def _dropped(asked: Asked, plan: Plan) -> Iterator[str]:
+    """What is wanted of a job, and neither the command line has it nor do we hear enough of the jobs to see to it."""
+    ours = {"timeout", "max_jobs"} if plan.reports else set[str]()
+    for option in {*JOB_WORDS} - plan.honours - ours:
+        if getattr(asked.job, option) is not None:
+            yield f"job.{option}"
+    if asked.recycle.max_jobs and "max_jobs" not in plan.honours | ours:
+        yield "recycle.max_jobs"
 
 
 def _asked(name: str, table: PoolTable, backend: Backend, grace: float) -> Asked:

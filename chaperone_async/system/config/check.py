@@ -5,7 +5,7 @@ from functools import reduce
 
 from chaperone_async.core.expand import JOB_WORDS, job_words, words_in
 from chaperone_async.core.spec import MB, PoolSpec
-from chaperone_async.system.config.check_queues import check_sources, scaling
+from chaperone_async.system.config.check_queues import check_sources, is_unfit, scaling
 from chaperone_async.system.config.layers import Layer, merge, stated
 from chaperone_async.system.config.model import HttpTable, PoolTable
 from chaperone_async.system.config.problems import Place, Problems
@@ -17,10 +17,11 @@ Contradiction = tuple[tuple[str, ...], str]
 def check_pool(spec: PoolSpec, grace: float, layers: tuple[Layer, ...], problems: Problems) -> None:
     """Reports each at the place the value was written, but none that rests on a value already refused."""
     own = layers[0].at
-    runs = ("command", "backend", *(layers[0].table.backends or ()))
-    if not spec.command and not any(_refused(key, layers, problems) for key in runs):
-        problems.add(own / "command", 'is missing; add one such as command = "python worker.py"')
     written = reduce(merge, (layer.table for layer in layers), PoolTable())
+    runs = ("command", "backend", *(layers[0].table.backends or ()))
+    runs_nothing = not spec.command and not is_unfit(spec, written)
+    if runs_nothing and not any(_refused(key, layers, problems) for key in runs):
+        problems.add(own / "command", 'is missing; add one such as command = "python worker.py"')
     contradictions = (
         *_counts_and_times(spec, grace), *_restarts(spec), *_limits_and_logs(spec), *_job_options(spec),
         *scaling(spec, written),

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import get_args
 
 from chaperone_async.core.spec import PoolSpec
+from chaperone_async.system.backends.registry import NO_BACKEND
 from chaperone_async.system.config.layers import Layer, stated
 from chaperone_async.system.config.model import PoolTable
 from chaperone_async.system.config.problems import Place, Problems
@@ -24,8 +25,8 @@ def check_budget(budget: BudgetTable | None, pools: tuple[PoolSpec, ...], at: Pl
 
 
 def scaling(spec: PoolSpec, written: PoolTable) -> Iterator[tuple[tuple[str, ...], str]]:
-    policy = spec.autoscale
-    if spec.health.stall and not knows_backlog(spec):
+    policy, told = spec.autoscale, knows_backlog(spec) or is_unfit(spec, written)
+    if spec.health.stall and not told:
         why = "needs to know the backlog, and nobody tells; name a backlog.source, or a backend that can, or write 0"
         yield ("health.stall", "backlog.source", "backend"), why
     if policy is None:
@@ -38,9 +39,14 @@ def scaling(spec: PoolSpec, written: PoolTable) -> Iterator[tuple[tuple[str, ...
     if (policy.strategy == "python") != (policy.python is not None):
         why = 'strategy "python" and the function go together; write python = "myapp.scaling:workers"'
         yield ("autoscale.strategy", "autoscale.python"), why
-    elif policy.python is None and not knows_backlog(spec):
+    elif policy.python is None and not told:
         why = "needs to know the backlog, and nobody tells; name a source = { … }, or a backend that can"
         yield ("autoscale.source", "autoscale", "backlog.source", "backend"), why
+
+
+def is_unfit(spec: PoolSpec, written: PoolTable) -> bool:
+    """Whether its backend was refused, which has been told of: nothing follows from its absence."""
+    return spec.backend is None and str(written.backend or NO_BACKEND) != NO_BACKEND
 
 
 def knows_backlog(spec: PoolSpec) -> bool:

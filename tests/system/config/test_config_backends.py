@@ -1,0 +1,70 @@
+"""What is refused of a pool with a backend, or with a source of its backlog."""
+
+import sys
+
+import pytest
+
+from tests.system.config.conftest import Load, Refuse
+
+RQ = 'backend = "rq"\n'
+LARAVEL = 'backend = "laravel"\nlaravel.artisan = "/app/artisan"\n'
+COMMAND = 'command = "true"\n'
+WRONG = [
+    ('backend = "celry"', "backend: 'celry' is not a backend; did you mean 'celery'?"),
+    ('backend = "kafka"', "backend: 'kafka' is not a backend; valid are arq, celery, command, dramatiq, huey,"),
+    (RQ + COMMAND, "command: goes without backend = 'rq', which makes its own; remove one of them"),
+    (RQ + 'rq.ulr = "redis://h"', "rq.ulr: unknown key; did you mean 'url'?"),
+    (RQ + 'celery.app = "x"', "celery: is for a pool with backend = 'celery', and this one has backend = 'rq'; write"),
+    (COMMAND + 'celery.app = "x"', "celery: is for a pool with backend = 'celery', and this one has none; write that"),
+    (RQ + "job.tries = 3", "job.tries: cannot be honoured: RQ is told of it with each job; remove it, and write"),
+    (LARAVEL + "job.max_exceptions = 3", "job.max_exceptions: cannot be honoured: Laravel is told of it by the job's"),
+    ('backend = "laravel"', "laravel.artisan: is missing; write one such as"),
+    (
+        RQ + "job.tries = 3\nautoscale = {}\nworkers = { min = 1, max = 2 }",
+        "job.tries: cannot be honoured: RQ is told of it",
+    ),
+    (
+        COMMAND + 'backlog.source = { redis_list = "redis://h/0#a", sql = "sqlite:///a" }',
+        "backlog.source: has to be of one kind, and names redis_list and sql; valid are redis_list,",
+    ),
+    (COMMAND + "backlog.source = {}", "backlog.source: has to be of one kind, and names none; valid are redis_list,"),
+    (
+        COMMAND + 'backlog.source = { redis_stream = "redis://h/0#a" }',
+        "backlog.source: redis_stream needs a group, too; write",
+    ),
+    (
+        COMMAND + 'backlog.source = { http = "http://h/", query = "up" }',
+        "backlog.source: query does not belong to http; remove it",
+    ),
+    (
+        COMMAND + 'backlog.source = { redis_list = "redis://h/0" }',
+        "backlog.source.redis_list: 'redis://h/0' is not a URL with a key; write one such as",
+    ),
+    (
+        COMMAND + "autoscale = {}\nworkers = { min = 1, max = 2 }",
+        "autoscale.source: needs to know the backlog, and nobody tells; name a source",
+    ),
+]
+
+
+@pytest.mark.parametrize(("lines", "problem"), WRONG)
+def test_what_a_backend_or_a_source_cannot_be_is_told_once_with_what_would_be_right(
+    refused: Refuse, lines: str, problem: str
+) -> None:
+    (told,) = refused(f"[pools.a]\n{lines}")
+    assert told.startswith(f"chaperone.toml: pools.a.{problem}")
+
+
+def test_a_missing_package_is_told_with_the_extra_that_brings_it(
+    refused: Refuse, loaded: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "rq", None)
+    (told,) = refused(f"[pools.a]\n{RQ}")
+    package = f"'rq' needs the package rq, which is not installed with {sys.executable}"
+    assert told.startswith(f'chaperone.toml: pools.a.backend: {package}; pip install "chaperone-async[rq]", or name')
+    assert loaded(f'[pools.a]\n{RQ}python = "/app/bin/python"').pools[0].backend is not None
+
+
+def test_tables_of_several_backends_may_stand_in_the_defaults(loaded: Load) -> None:
+    config = loaded(f'[defaults]\nrq.url = "redis://h/1"\ncelery.app = "x"\n[pools.a]\n{RQ}[pools.b]\n{COMMAND}')
+    assert dict(config.pools[0].launch.env) == {"RQ_REDIS_URL": "redis://h/1"}
