@@ -92,8 +92,7 @@ class Queue:
     async def failed(self, queue: str, limit: int, after: str | None) -> FailedPage:
         if self._recorded is not None:
             return await self._recorded.page(queue, limit, after)
-        page = await self._ask("failed", ACTION_TIME, queue=queue, limit=limit, after=after)
-        return FailedPage(tuple(_failed_job(job) for job in page["jobs"]), page.get("next"))
+        return read_page(await self._ask("failed", ACTION_TIME, queue=queue, limit=limit, after=after))
 
     async def retry(self, queue: str, ids: Sequence[str] | None) -> int:
         if self._recorded is not None:
@@ -106,7 +105,7 @@ class Queue:
         return await self._act("flush", queue, ids)
 
     async def _act(self, what: str, queue: str, ids: Sequence[str] | None) -> int:
-        return int(await self._ask(what, ACTION_TIME, queue=queue, ids=None if ids is None else list(ids)))
+        return _number(await self._ask(what, ACTION_TIME, queue=queue, ids=None if ids is None else list(ids)))
 
     async def reclaim(self, dead: DeadWorker) -> int:
         worker = {
@@ -117,7 +116,7 @@ class Queue:
             "jobs": list(dead.jobs),
             "mark": dead.mark,
         }
-        return int(await self._ask("reclaim", RECLAIM_TIME, worker=worker))
+        return _number(await self._ask("reclaim", RECLAIM_TIME, worker=worker))
 
     def note_failed(self, notice: JobNotice) -> None:
         if self._recorded is not None:
@@ -188,13 +187,34 @@ def _seconds(value: object) -> float | None:
     return max(0.0, float(value))
 
 
+def _number(told: object) -> int:
+    """How many jobs were dealt with. Raises QueueError for what is no number."""
+    try:
+        return _count(told) or 0
+    except ValueError as error:
+        raise QueueError(str(error)) from error
+
+
+def read_page(told: Mapping[str, Any]) -> FailedPage:
+    """What an attendant says. Raises QueueError for what is no list of failed jobs."""
+    try:
+        following = told.get("next")
+        return FailedPage(tuple(map(_failed_job, told["jobs"])), None if following is None else str(following))
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise QueueError(f"{told!r:.200} is not a list of failed jobs: {error!r}") from error
+
+
 def _failed_job(job: Mapping[str, Any]) -> FailedJob:
     return FailedJob(
         id=str(job["id"]),
-        queue=job.get("queue"),
-        name=job.get("name"),
-        arguments=job.get("args"),
-        error=job.get("error"),
-        at=job.get("failed_at"),
-        attempts=job.get("attempts"),
+        queue=_text(job.get("queue")),
+        name=_text(job.get("name")),
+        arguments=_text(job.get("args")),
+        error=_text(job.get("error")),
+        at=_seconds(job.get("failed_at")),
+        attempts=_count(job.get("attempts")),
     )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

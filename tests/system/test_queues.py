@@ -6,7 +6,8 @@ import pytest
 
 from chaperone_async.core.backlog import Backlog, combine
 from chaperone_async.errors import QueueError
-from chaperone_async.system.queues import read_backlog
+from chaperone_async.system.ports import FailedJob, FailedPage
+from chaperone_async.system.queues import read_backlog, read_page
 
 
 def test_what_is_not_told_is_unknown_and_never_zero() -> None:
@@ -42,3 +43,22 @@ def test_several_sources_add_up_or_the_largest_counts() -> None:
 
 def test_a_count_that_one_source_does_not_know_nobody_knows() -> None:
     assert combine([Backlog(ready=3), Backlog()], "sum").ready is None
+
+
+def test_what_an_attendant_says_of_failed_jobs_becomes_a_page() -> None:
+    told = {"jobs": [{"id": 7, "args": ["a"], "failed_at": 1.5}], "next": 7}
+    job = FailedJob(id="7", queue=None, name=None, arguments="['a']", error=None, at=1.5, attempts=None)
+    assert read_page(told) == FailedPage((job,), "7")
+    assert read_page({"jobs": []}) == FailedPage((), None)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None, {}, {"jobs": 1}, {"jobs": [1]}, {"jobs": [{}]}, {"jobs": [{"id": 1, "failed_at": "now"}]},
+        {"jobs": [{"id": 1, "attempts": float("nan")}]},
+    ],
+)  # fmt: skip
+def test_what_is_no_list_of_failed_jobs_is_said_to_be_none(told: Any) -> None:
+    with pytest.raises(QueueError, match="is not a list of failed jobs"):
+        read_page(told)
