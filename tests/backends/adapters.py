@@ -32,8 +32,9 @@ async def do_async(number):
 
 @dataclass(frozen=True)
 class Adapter:
-    """`code`: of the application, behind what is common to all: `send(n)` sends n jobs to the queue q. `options`: of
-    the pool, where {url} is the server's. `patience`: seconds that a job may stay where nobody can take it."""
+    """`code`: of the application, behind what is common to all: `send(n)` sends n jobs to the queue q; `prepare()`, if
+    it is there, comes before all. `options`: of the pool, where {url} is the server's. `patience`: seconds that a job
+    may stay where nobody can take it."""
 
     backend: str
     server: Literal["redis", "rabbitmq", "postgresql"] | None
@@ -180,14 +181,18 @@ ADAPTERS = {
         def work(number):
             do(number)
 
+        def sender():
+            return app.replace_connector(procrastinate.SyncPsycopgConnector(conninfo=URL))
+
+        def prepare():
+            with sender() as opened, opened.open():
+                opened.schema_manager.apply_schema()
+
         def send(many):
-            sender = app.with_connector(procrastinate.SyncPsycopgConnector(conninfo=URL))
-            with sender.open():
-                sender.schema_manager.apply_schema()
-                work.configure(connection=None)
-                sender.configure_task("work", queue="q").batch_defer(*({"number": number} for number in range(many)))
+            with sender() as opened, opened.open():
+                opened.configure_task("work", queue="q").batch_defer(*({"number": n} for n in range(many)))
         """,
-        'procrastinate.app = "app.app"',
+        'procrastinate = { app = "app.app", max_deaths = 0 }',
     ),
     "saq": Adapter(
         "saq",
@@ -210,7 +215,7 @@ ADAPTERS = {
 
             asyncio.run(run())
         """,
-        'saq.app = "app.settings"',
+        'saq = { app = "app.settings", max_deaths = 0 }',
     ),
     "taskiq-list": Adapter("taskiq", "redis", _TASKIQ.format(kind="ListQueueBroker"), 'taskiq.app = "app:broker"'),
     "taskiq-stream": Adapter("taskiq", "redis", _TASKIQ.format(kind="RedisStreamBroker"), 'taskiq.app = "app:broker"'),

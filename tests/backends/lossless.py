@@ -166,10 +166,15 @@ def prepared(adapter: Adapter, directory: Path, url: str, *, workers: int = 4, s
         {adapter.options.replace("{url}", url)}
     """
 
-    def send(jobs: int) -> None:
-        command = [sys.executable, "-c", f"import app; app.send({jobs})"]
+    def call(what: str) -> None:
+        command = [sys.executable, "-c", f"import app; app.{what}"]
         subprocess.run(command, cwd=directory, env=os.environ | env, check=True, stdin=subprocess.DEVNULL)
 
+    def send(jobs: int) -> None:
+        call(f"send({jobs})")
+
+    if "def prepare()" in adapter.code:
+        call("prepare()")
     head = "logs.level = 'debug'\nshutdown.grace = 60"
     service = Service(directory, table, head=head)
     return Trial(service, directory / "record", send, adapter.patience, workers, seed)
