@@ -16,7 +16,7 @@ from chaperone_async.core.states import Hold, Slot
 from chaperone_async.core.status import status_of
 from chaperone_async.service.operations import Operation, OperationState
 from chaperone_async.service.queue_views import view_autoscale, view_backlog, view_decision, view_queue
-from chaperone_async.service.queue_wire import DecisionsDocument, QueuesDocument
+from chaperone_async.service.queue_wire import DecisionsDocument, QueueDocument
 from chaperone_async.service.queues import overview
 from chaperone_async.service.sentences import level, sentence
 from chaperone_async.service.wire import (
@@ -243,8 +243,8 @@ class Views:
             "cpu_usage": round(sum(row["cpu_percent"] for row in live), 1),
         }
 
-    def queues(self, snapshot: Snapshot) -> QueuesDocument:
-        return {"queues": [view_queue(queue, self.time) for queue in overview(snapshot.pools, self._tells)]}
+    def queues(self, snapshot: Snapshot) -> list[QueueDocument]:
+        return [view_queue(queue, self.time) for queue in overview(snapshot.pools, self._tells)]
 
     def _tells(self, view: PoolView) -> bool:
         return bool(view.jobs_processed or view.jobs_failed) or reports(view.pool, self._telemetry)

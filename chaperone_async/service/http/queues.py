@@ -1,18 +1,26 @@
 """How full the queues are: all of them for people, and one number of a pool for scalers."""
 
+from typing import Annotated
+
 from aiohttp import web
+from msgspec import Meta, Struct
 
 from chaperone_async.core.backlog import Backlog
 from chaperone_async.errors import ConflictError, QueueUnavailable
 from chaperone_async.service import queue_wire as wire
-from chaperone_async.service.http.answers import FACE, find_pool, json_response
+from chaperone_async.service.http.answers import FACE, MOST, find_pool, json_response
+from chaperone_async.service.http.inputs import read_query
 from chaperone_async.service.http.route import Route
 from chaperone_async.supervision.supervisor import PoolView
 
 
+class QueuesQuery(Struct, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=MOST, description="at most so many queues")] = 1000
+
+
 async def list_queues(request: web.Request) -> web.Response:
-    face = request.app[FACE]
-    return json_response(face.views.queues(face.supervisor.snapshot()))
+    face, limit = request.app[FACE], read_query(request, QueuesQuery).limit
+    return json_response({"queues": face.views.queues(face.supervisor.snapshot())[:limit]})
 
 
 async def show_scale_value(request: web.Request) -> web.Response:
@@ -37,7 +45,8 @@ def _known(view: PoolView) -> Backlog:
 ROUTES = (
     Route(
         method="GET", path="/api/v1/queues", handler=list_queues, access="read",
-        summary="How full the queues are, and how fast they fill and empty", answers={200: wire.QueuesDocument},
+        summary="How full the queues are, and how fast they fill and empty", query=QueuesQuery,
+        answers={200: wire.QueuesDocument},
     ),
     Route(
         method="GET", path="/api/v1/scale/{pool}/backlog", handler=show_scale_value, access="read",
