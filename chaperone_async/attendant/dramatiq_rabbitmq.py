@@ -56,7 +56,7 @@ class OnRabbitmq:
     def flush(self, queue: str, ids: Sequence[str] | None) -> int:
         return self._ask(lambda connection: _take(connection, f"{queue}.XQ", ids))
 
-    def reclaim(self, _worker: dict[str, Any]) -> int:
+    def reclaim(self, worker: dict[str, Any]) -> int:  # noqa: ARG002  as all attendants are asked
         return 0
 
     def _ask(self, question: Callable[[Any], T]) -> T:

@@ -3,10 +3,9 @@
 import json
 import os
 import signal
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,11 @@ from chaperone_async.core.spec import JobOptions
 from chaperone_async.system.backends.dramatiq import Dramatiq as Backend
 from chaperone_async.system.backends.dramatiq import DramatiqTable
 from chaperone_async.system.backends.protocol import Asked, Unsuited
+from tests.backends.adapters import ADAPTERS
 from tests.backends.apps.dramatiq_app import make_broker
 from tests.backends.apps.work import done
+from tests.backends.lossless import prepared, url_of
+from tests.backends.servers import Run
 from tests.e2e.service import Document, Launch, Service
 
 APP = "tests.backends.apps.dramatiq_app"
@@ -57,8 +59,15 @@ class Application:
     def until_done(self, service: Service, *what: str) -> None:
         service.until(lambda: set(what) <= set(done(self.place)))
 
-    def has_done(self, many: float) -> bool:
-        return len(done(self.place)) >= many
+    def let_die(self, many: int) -> None:
+        """As a worker does with messages that have failed for good."""
+        consumer = self.broker.consume(QUEUE, prefetch=many)
+        while many:
+            message = next(consumer)
+            if message is not None:
+                consumer.nack(message)
+                many -= 1
+        consumer.close()
 
     def allow(self, what: str) -> None:
         (self.place / what).touch()
@@ -74,6 +83,13 @@ def on_redis(redis_url: str, tmp_path: Path) -> Iterator[Application]:
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Application]:
     with closing(Application(request.getfixturevalue(request.param), tmp_path)) as app:
         yield app
+
+
+def hurry(service: Service) -> None:
+    """How it ends is no part of the test."""
+    service.send(signal.SIGTERM)
+    service.send(signal.SIGTERM)
+    service.wait()
 
 
 def worker_of(service: Service) -> Document:
@@ -92,7 +108,10 @@ def test_a_pool_by_its_backend_alone_does_jobs_and_tells_of_them(launch: Launch,
     app.allow("gate")
     service.until(lambda: (w := worker_of(service))["activity"] == "idle" and w["jobs_processed"] == 6)
     service.until(lambda: app.attendant.backlog([QUEUE])["failed"] == 1)
-    assert app.attendant.backlog([QUEUE])["ready"] == 0
+    app.allow("peace")
+    assert app.attendant.retry(QUEUE, None) == 1
+    app.until_done(service, "peace")
+    hurry(service)
 
 
 def test_a_worker_that_is_stopped_finishes_its_job(launch: Launch, on_redis: Application) -> None:
@@ -118,48 +137,41 @@ def test_the_job_of_a_killed_worker_is_done_by_the_next(launch: Launch, app: App
     app.allow("gate")
     app.until_done(service, "gate-ended", "waiting")
     assert len(service.crashes("jobs")) == 1
+    assert not service.lines("cannot put back")
+    hurry(service)
 
 
-def test_no_job_is_lost_while_workers_are_killed_scaled_and_rolled(launch: Launch, on_redis: Application) -> None:
-    app = on_redis
-    service = launch(app.pool("workers = 3\nrestart.backoff.initial = 0.1"), probe="/readyz")
-    for n in range(JOBS):
-        app.send("work", n, 0.05)
-    killed = 0
-    for share in (0.1, 0.3):
-        service.until(partial(app.has_done, share * JOBS))
-        os.kill(service.pids("jobs")[0], signal.SIGKILL)
-        killed += 1
-    assert service.cli("scale", "jobs", "5").code == 0
-    service.until(partial(app.has_done, 0.5 * JOBS))
-    assert service.cli("restart", "jobs").code == 0
-    assert service.cli("scale", "jobs", "2").code == 0
-    service.until(lambda: set(done(app.place)) == set(map(str, range(JOBS))), 60)
-    twice = [what for what, times in Counter(done(app.place)).items() if times > 1]
-    assert len(twice) <= killed
-    service.until(lambda: app.attendant.backlog([QUEUE])["reserved"] == 0)
+def test_no_job_is_lost_while_workers_are_killed_scaled_rolled_and_drained(run: Run, tmp_path: Path) -> None:
+    adapter = ADAPTERS["dramatiq-redis"]
+    trial = prepared(adapter, tmp_path, url_of(adapter, run), workers=2)
+    with trial.service.start().until_up():
+        outcome = trial.run(JOBS, kills=2)
+        hurry(trial.service)
+    assert (outcome.ran, outcome.never, outcome.kills) == (JOBS, (), 2)
+    assert outcome.twice <= 2
+    assert not trial.service.lines("cannot put back")
 
 
-def test_failed_jobs_are_listed_and_done_again_or_forgotten(launch: Launch, app: Application) -> None:
-    service, attendant = launch(app.pool(), probe="/readyz"), app.attendant
+def test_dead_letters_are_listed_and_sent_again_or_removed(app: Application) -> None:
+    attendant = app.attendant
     for n in range(3):
         app.send("fail", f"peace-{n}")
-    service.until(lambda: attendant.backlog([QUEUE])["failed"] == 3)
+    app.let_die(3)
+    assert {name: attendant.backlog([QUEUE])[name] for name in ("ready", "failed")} == {"ready": 0, "failed": 3}
     page = attendant.failed(QUEUE, 2, None)
     rest = attendant.failed(QUEUE, 2, page["next"])
-    listed = {json.loads(f'"{job["args"].split(", ")[1][1:-1]}"'): job for job in page["jobs"] + rest["jobs"]}
-    assert set(listed) == {"peace-0", "peace-1", "peace-2"}
+    ids = {job["args"].split(", ")[1]: job["id"] for job in page["jobs"] + rest["jobs"]}
+    assert set(ids) == {"'peace-0'", "'peace-1'", "'peace-2'"}
     assert rest["next"] is None
-    assert {(job["name"], job["attempts"]) for job in listed.values()} == {("fail", 1)}
-    app.allow("peace-0")
-    assert attendant.retry(QUEUE, [listed["peace-0"]["id"], "no such job"]) == 1
-    app.until_done(service, "peace-0")
-    assert attendant.flush(QUEUE, [listed["peace-1"]["id"]]) == 1
+    assert {(job["name"], job["queue"], job["attempts"]) for job in page["jobs"]} == {("fail", QUEUE, 1)}
+    assert attendant.retry(QUEUE, [ids["'peace-0'"], "no such job"]) == 1
+    assert attendant.flush(QUEUE, [ids["'peace-1'"]]) == 1
     assert attendant.retry(QUEUE, None) == 1
-    service.until(lambda: attendant.failed(QUEUE, 10, None)["jobs"])
-    assert attendant.flush(QUEUE, None) == 1
+    assert {name: attendant.backlog([QUEUE])[name] for name in ("ready", "failed")} == {"ready": 2, "failed": 0}
+    app.let_die(2)
+    assert attendant.flush(QUEUE, None) == 2
     assert attendant.failed(QUEUE, 10, None) == {"jobs": [], "next": None}
-    assert attendant.flush(QUEUE, None) == 0
+    assert attendant.flush(QUEUE, None) == attendant.retry("no such queue", None) == 0
 
 
 def test_its_figures_are_those_of_dramatiq_itself(app: Application) -> None:
@@ -214,7 +226,19 @@ def test_a_server_that_does_not_answer_is_unavailable(tmp_path: Path, url: str, 
 def test_what_dramatiq_cannot_do_is_refused_with_the_reason(
     options: dict[str, Any], job: dict[str, Any], key: str, why: str
 ) -> None:
-    asked = Asked(pool="a", queues=(QUEUE,), options=DramatiqTable(**options), python="python", job=JobOptions(**job))
     with pytest.raises(Unsuited, match=why) as raised:
-        Backend().plan(asked)
+        Backend().plan(replace(asked(**options), job=JobOptions(**job)))
     assert raised.value.key == key
+
+
+def asked(**options: Any) -> Asked:
+    return Asked(pool="a", queues=("high", "low"), options=DramatiqTable(**options), python="py")
+
+
+def test_a_worker_gets_a_little_less_time_than_its_stop_takes() -> None:
+    table = asked(app=("proj:broker", "proj.more"), threads=4, options=("--verbose",))
+    plan = Backend().plan(replace(table, stop_timeout=20))
+    assert " ".join(plan.command) == (
+        "py -m dramatiq proj:broker proj.more chaperone_async.agent.dramatiq --queues high low"
+        " --processes 1 --threads 4 --worker-shutdown-timeout 19000 --verbose"
+    )

@@ -3,8 +3,7 @@
 import os
 import signal
 import socket
-from collections import Counter
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from redis import Redis
 from rq import Queue
 from rq.executions import Execution
 from rq.job import Job, Retry
-from rq.registry import FailedJobRegistry, StartedJobRegistry
+from rq.registry import FailedJobRegistry
 
 from chaperone_async.attendant import Unavailable
 from chaperone_async.attendant.rq import Rq, attend
@@ -21,8 +20,11 @@ from chaperone_async.core.spec import JobOptions
 from chaperone_async.system.backends.protocol import Asked, Unsuited
 from chaperone_async.system.backends.rq import Rq as Backend
 from chaperone_async.system.backends.rq import RqTable
+from tests.backends.adapters import ADAPTERS
 from tests.backends.apps import work
 from tests.backends.apps.work import done
+from tests.backends.lossless import prepared, url_of
+from tests.backends.servers import Run
 from tests.e2e.service import Document, Launch, Service
 
 JOBS = int(os.environ.get("NO_JOB_LOST", "100"))
@@ -45,9 +47,6 @@ class Application:
 
     def until_done(self, service: Service, *what: str) -> None:
         service.until(lambda: set(what) <= set(done(self.place)))
-
-    def has_done(self, many: float) -> bool:
-        return len(done(self.place)) >= many
 
     def allow(self, what: str) -> None:
         (self.place / what).touch()
@@ -107,24 +106,14 @@ def test_the_job_of_a_killed_worker_is_done_by_the_next(launch: Launch, app: App
     assert len(service.crashes("jobs")) == 1
 
 
-def test_no_job_is_lost_while_workers_are_killed_scaled_and_rolled(launch: Launch, app: Application) -> None:
-    service = launch(app.pool("workers = 3\nrestart.backoff.initial = 0.1"), probe="/readyz")
-    for n in range(JOBS):
-        app.send(work.work, n, 0.02)
-    killed = 0
-    for share in (0.1, 0.3):
-        service.until(partial(app.has_done, share * JOBS))
-        os.kill(service.pids("jobs")[0], signal.SIGKILL)
-        killed += 1
-    assert service.cli("scale", "jobs", "5").code == 0
-    service.until(partial(app.has_done, 0.5 * JOBS))
-    assert service.cli("restart", "jobs").code == 0
-    assert service.cli("scale", "jobs", "2").code == 0
-    service.until(lambda: set(done(app.place)) == set(map(str, range(JOBS))), 60)
-    service.until(lambda: StartedJobRegistry(QUEUE, app.redis).get_job_count(cleanup=False) == 0)
-    twice = [what for what, times in Counter(done(app.place)).items() if times > 1]
-    assert len(twice) <= killed
-    assert FailedJobRegistry(QUEUE, app.redis).count == 0
+def test_no_job_is_lost_while_workers_are_killed_scaled_rolled_and_drained(run: Run, tmp_path: Path) -> None:
+    adapter = ADAPTERS["rq"]
+    trial = prepared(adapter, tmp_path, url_of(adapter, run), workers=2)
+    with trial.service.start().until_up():
+        outcome = trial.run(JOBS, kills=2)
+    assert (outcome.ran, outcome.never, outcome.kills) == (JOBS, (), 2)
+    assert outcome.twice <= 2
+    assert not trial.service.lines("cannot put back")
 
 
 def test_its_figures_are_those_of_rq_itself(app: Application, attendant: Rq) -> None:
@@ -215,7 +204,19 @@ def test_a_redis_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyP
 def test_what_rq_cannot_do_is_refused_with_the_reason(
     options: dict[str, Any], job: dict[str, Any], key: str, why: str
 ) -> None:
-    asked = Asked(pool="a", queues=(QUEUE,), options=RqTable(**options), python="python", job=JobOptions(**job))
     with pytest.raises(Unsuited, match=why) as raised:
-        Backend().plan(asked)
+        Backend().plan(replace(asked(**options), job=JobOptions(**job)))
     assert raised.value.key == key
+
+
+def asked(**options: Any) -> Asked:
+    return Asked(pool="a", queues=("high", "low"), options=RqTable(**options), python="py")
+
+
+def test_the_address_of_redis_is_not_among_the_arguments() -> None:
+    plan = Backend().plan(asked(url="redis://:secret@here/0", scheduler=True, options=("--quiet",)))
+    assert " ".join(plan.command) == (
+        "py -m rq.cli worker --name {worker_id} --worker-class chaperone_async.agent.rq.Worker --worker-ttl 25"
+        " --job-monitoring-interval 10 --with-scheduler --quiet high low"
+    )
+    assert dict(plan.env)["RQ_REDIS_URL"] == "redis://:secret@here/0"
