@@ -20,12 +20,12 @@ def scale(turn: Turn, request: ScaleRequested) -> None:
 
 
 def resize(turn: Turn, workers: int, by: str, leavers: tuple[Leaver, ...] = (), why: str = "") -> None:
-    """Slots that are no longer wanted end gracefully: those of `leavers` in their order, then the highest ones."""
+    """Slots that are no longer wanted end gracefully: those of `leavers` in their order, then the highest ones. `why`:
+    a sentence of the scaler's, which tells from where to where, too."""
     more = workers - turn.pool.desired
     if more == 0:
         return
-    told = f"from {turn.pool.desired} to {workers} workers"
-    turn.tell("pool.scaled", f"{told}: {why}" if why else told, by)
+    turn.tell("pool.scaled", why or f"from {turn.pool.desired} to {workers} workers", by)
     if more > 0:
         _recall(turn, more)
         turn.change(desired=workers)

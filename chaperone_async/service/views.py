@@ -97,12 +97,13 @@ class Views:
     def pool_summary(self, view: PoolView) -> PoolSummary:
         pool = view.pool
         backend, demand, figures = pool.spec.backend, view.demand, view.figures
+        state, reason = state_of(view), self._reason(view)
         return {
             "name": pool.name,
             "queue": list(pool.spec.queues),
             "backend": None if backend is None else backend.name,
-            "state": state_of(view),
-            "degraded": demand.problem is not None or pool.state == "degraded",
+            "state": state,
+            "degraded": demand.problem is not None or (state == "degraded" and reason is not None),
             "ready": pool.ready,
             "worker_count": pool.spec.workers,
             "desired": pool.desired,
@@ -110,7 +111,7 @@ class Views:
             "ready_workers": pool.ready_count,
             "min_ready": pool.least_ready,
             "essential": pool.spec.essential,
-            "reason": self._reason(view),
+            "reason": reason,
             "held_by": None if pool.hold is None else pool.hold.by,
             "held_since": None if pool.hold is None else self.time(pool.hold.since),
             "held_until": self._end_of(pool.hold),

@@ -138,7 +138,9 @@ def _do(
     for place, job in wanted:
         try:
             done[place.queue] += act(place, job)
-        except (QueueFailedError, NotFoundError) as error:
+        except NotFoundError as error:
+            failures.append(str(error))
+        except QueueFailedError as error:
             failures.append(f"queue {place.queue}: {error}")
     if args.format == "json":
         print(json.dumps({key: sum(done.values())}))

@@ -67,7 +67,7 @@ def _jobs(request: web.Request) -> FailedJobs:
 
 def _some(many: int, queue: str, job: str) -> int:
     if not many:
-        raise Refused(404, f"there is no failed job {job!r} in the queue {queue!r}; the list has those that there are")
+        raise Refused(404, f"there is no failed job {job!r} in the queue {queue!r}")
     return many
 
 
