@@ -222,9 +222,10 @@ def freeze(rules: Rules, slot: Slot, state: Starting | Running, event: Freeze) -
 
 
 def _pausing(rules: Rules, life: Life) -> Signal:
-    """Whatever it is, SIGCONT undoes it."""
+    """Whatever it is, SIGCONT undoes it. Who is not ready yet is frozen: it has no job, and might die of a signal that
+    it does not listen to so early."""
     how = rules.spec.pauses_by
-    stops = how in {"drain", "SIGSTOP"}  # what comes to life in a pool that drains is frozen: it has no job yet
+    stops = how in {"drain", "SIGSTOP"} or life.ready_at is None
     return Signal(life.ref, "SIGSTOP", "session") if stops else Signal(life.ref, how, "worker")
 
 

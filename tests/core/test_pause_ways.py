@@ -45,3 +45,17 @@ def test_the_mode_and_the_backend_say_how(mode: PauseMode, backend: BackendUse |
         assert world.asked, "another takes its place"
     else:
         assert world.names(ref) == [signal, "SIGCONT"]
+
+
+@pytest.mark.parametrize("spawned", [False, True])
+def test_a_worker_that_is_not_ready_to_hear_its_own_signal_is_frozen(spawned: bool) -> None:
+    world = World(PoolSpec(name="p", command=("w",), backend=SIGNALLED))
+    world.begin()
+    if spawned:
+        world.spawn_all()
+    world.send(ev.PauseRequested(None, world.now))
+    world.spawn_all()
+    (ref,) = world.alive
+    assert world.names(ref) == ["SIGSTOP"]
+    world.send(ev.ResumeRequested(None, world.now))
+    assert world.names(ref) == ["SIGSTOP", "SIGCONT"]
