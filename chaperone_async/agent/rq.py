@@ -73,10 +73,10 @@ class Worker(Base):
         error = self._outcome.read()
         self._end(_look_up(job) if error is None else error)
 
-    def perform_job(self, job: Job, queue: Queue, execution: Any) -> bool:
-        """In the forked process, if there is one."""
+    def perform_job(self, job: Job, queue: Queue, *execution: Any) -> bool:
+        """In the forked process, if there is one. Before RQ 3 the execution is not among the arguments."""
         self._error = ""
-        well = super().perform_job(job, queue, execution)
+        well = super().perform_job(job, queue, *execution)
         self._outcome.write("" if well else self._error or "failed")
         return well
 

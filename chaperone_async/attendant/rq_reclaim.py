@@ -89,7 +89,7 @@ class Reclaiming:
                     pipe.execute()
                     registry.cleanup()  # RQ's own rule, for those whose time is up
                     return int(self._connection.hget(key, "status") == b"queued")
-                pipe.hset(key, "status", "queued")
+                pipe.hset(key, mapping={"status": "queued", "worker_name": ""})
                 pipe.lpush(queue.key, job_id)
                 pipe.lrem(queue.intermediate_queue_key, 0, job_id)
                 for execution in executions:

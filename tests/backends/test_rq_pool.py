@@ -20,6 +20,7 @@ from chaperone_async.core.spec import JobOptions
 from chaperone_async.system.backends.protocol import Asked, Unsuited
 from chaperone_async.system.backends.rq import Rq as Backend
 from chaperone_async.system.backends.rq import RqTable
+from chaperone_async.system.config.show import explain
 from tests.backends.adapters import ADAPTERS
 from tests.backends.apps import work
 from tests.backends.apps.work import done
@@ -220,3 +221,11 @@ def test_the_address_of_redis_is_not_among_the_arguments() -> None:
         " --job-monitoring-interval 10 --with-scheduler --quiet high low"
     )
     assert dict(plan.env)["RQ_REDIS_URL"] == "redis://:secret@here/0"
+
+
+def test_its_password_is_not_shown(tmp_path: Path) -> None:
+    file = tmp_path / "chaperone.toml"
+    file.write_text('[pools.a]\nbackend = "rq"\nrq.url = "redis://:hunter2@here/0"\n')
+    _, settings = explain(file, {})
+    assert ("pools", "a", "env", "RQ_REDIS_URL") in {setting.keys for setting in settings}
+    assert not [setting for setting in settings if "hunter2" in str(setting.value)]

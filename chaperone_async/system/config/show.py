@@ -63,7 +63,7 @@ def _origin(spec: PoolSpec, keys: tuple[str, ...], layers: tuple[Layer, ...]) ->
         return at.file if at == layers[0].at else f"{at.file} [defaults]"
     if keys == ("stop", "timeout") and flat(pool_defaults())[keys] != flat(pool_values(spec))[keys]:
         return "shutdown.grace"
-    return DEFAULT
+    return "the backend" if keys[0] == "env" else DEFAULT
 
 
 def _names(table: type[Table], keys: tuple[str, ...]) -> list[str]:
