@@ -81,19 +81,25 @@ def kill_now(_rules: Rules, slot: Slot, state: Starting | Running | Frozen | Sto
 def end_gracefully(rules: Rules, slot: Slot, life: Life, doom: Doom, at: float) -> Move:
     """Signal the main process, give it its grace, then kill the session. A stopped process must run to hear."""
     policy = rules.spec.stop
-    kill_at = min(at + (policy.timeout if doom.grace is None else doom.grace), _rung_time(rules, 0))
+    rungs = _first_rung(rules, doom)
+    kill_at = min(at + (policy.timeout if doom.grace is None else doom.grace), _rung_time(rules, rungs))
     told = Announce("worker.stopping", at, life.ref, life.worker_id, life.pid, doom.reason, doom.detail, doom.by)
     if kill_at <= at:
         return after(told, _kill(slot, life, doom, at))
     actions: tuple[Action, ...] = (told, Signal(life.ref, policy.signal, policy.to))
     if isinstance(slot.state, Frozen | Spawning) or any(f.check == "process" for f in life.failing):
         actions = (*actions, Signal(life.ref, "SIGCONT", "session"))
-    return with_state(slot, Stopping(life, doom, kill_at)), actions
+    return with_state(slot, Stopping(life, doom, kill_at, rungs)), actions
 
 
 def _kill(slot: Slot, life: Life, doom: Doom, at: float) -> Move:
     told = tell("worker.killed", life, at, doom.reason, doom.detail)
     return with_state(slot, Killing(life, doom, at + KILL_AGAIN_AFTER)), (told, Kill(life.ref))
+
+
+def _first_rung(rules: Rules, doom: Doom) -> int:
+    """A job that takes too long gets none: they would have it given back unblamed, to be begun again for ever."""
+    return len(rules.spec.stop.then) if doom.reason is Reason.JOB_TIMEOUT else 0
 
 
 def _rung_time(rules: Rules, rungs: int) -> float:
@@ -121,7 +127,7 @@ def overdue_stopping(rules: Rules, slot: Slot, state: Stopping, event: JobOverdu
     """It was left to finish a job that takes too long."""
     doom = replace(state.doom, reason=Reason.JOB_TIMEOUT, detail=event.detail)
     kill_at = min(state.kill_at, event.at + rules.spec.stop.timeout)
-    return with_state(slot, replace(state, doom=doom, kill_at=kill_at)), ()
+    return with_state(slot, replace(state, doom=doom, kill_at=kill_at, rungs=_first_rung(rules, doom))), ()
 
 
 def kill_again(_rules: Rules, slot: Slot, state: Killing, event: TimePassed) -> Move:

@@ -2,7 +2,7 @@
 
 from chaperone_async.core import events as ev
 from chaperone_async.core.scaling import Leaver
-from chaperone_async.core.spec import JobOptions, PoolSpec, StopPolicy
+from chaperone_async.core.spec import JobOptions, PoolSpec, Rung, StopPolicy
 from tests.core.world import World
 
 
@@ -111,4 +111,11 @@ def test_an_overdue_job_ends_even_the_patience() -> None:
     world.advance(1000)
     world.send(ev.JobOverdue(ref(world, 0), "job 7 has taken too long", world.now))
     world.advance(10)
+    assert world.names(ref(world, 0)) == ["SIGTERM", "SIGKILL"]
+
+
+def test_an_overdue_job_is_not_given_back_by_further_signals() -> None:
+    world = running(1, stop=StopPolicy(timeout=10, then=(Rung("SIGQUIT", 5.0),)))
+    world.send(ev.JobOverdue(ref(world, 0), "job 7 has taken too long", world.now))
+    world.advance(5)
     assert world.names(ref(world, 0)) == ["SIGTERM", "SIGKILL"]
