@@ -4,6 +4,7 @@ It gives a sign of life whenever the queue has answered it, and while it is at w
 start, and the end once all that follows from it is written: one whose worker dies in between was not done.
 """
 
+import mmap
 import os
 import sys
 import time
@@ -45,20 +46,22 @@ class Readiness:
 
 
 class Runs:
-    """The jobs that this process is at work on."""
+    """The jobs that this process is at work on. Of its children it sees whether they are."""
 
     def __init__(self, instance: "Instance") -> None:
         self._queue = instance.name
+        self._flags = mmap.mmap(-1, mmap.PAGESIZE)  # shared with all children, each of which has a byte
         self._running: dict[int, notify.Job] = {}
         self._errors: dict[int, BaseException | str] = {}
         instance.signal(signals.SIGNAL_EXECUTING)(self.begin)
         instance.signal(signals.SIGNAL_ERROR, signals.SIGNAL_TIMEOUT)(self.note_error)
         instance.signal(signals.SIGNAL_INTERRUPTED)(self.interrupt)
 
-    def any(self) -> bool:
-        return bool(self._running)
+    def any(self, children: "list[int]") -> bool:
+        return bool(self._running) or any(self._flags[pid % mmap.PAGESIZE] for pid in children)
 
     def begin(self, _signal: str, task: "Task") -> None:
+        self._flags[os.getpid() % mmap.PAGESIZE] = 1
         name = f"{type(task).__module__}.{task.name}"
         held = getattr(task, "held", None)  # of the embedded queue, which knows since when it has waited
         wait = None if held is None else time.time() - held.enqueued_at
@@ -73,6 +76,7 @@ class Runs:
 
     def end(self, task: "Task", error: BaseException | str | None = None) -> None:
         """What ends by a lock, a rate limit, a cancellation, or asks to be run again, has not failed."""
+        self._flags[os.getpid() % mmap.PAGESIZE] = 0
         job, noted = self._running.pop(id(task), None), self._errors.pop(id(task), None)
         if job is not None:
             job.end(noted if error is None else error)
@@ -109,7 +113,8 @@ def attend(instance: "Instance") -> None:
             readiness.note(_LISTENS)
 
         def beat_and_loop(health_check_at: "Any" = None) -> "Any":
-            if runs.any():
+            children = [pid for _, worker in consumer.worker_threads if (pid := getattr(worker, "pid", None))]
+            if runs.any(children):
                 notify.heartbeat()
             return loop(health_check_at)
 

@@ -21,7 +21,8 @@ class JobKilledWorkers(Exception):
     """What a job fails with that is not tried again, as its worker has died of it too often."""
 
     def __init__(self, deaths: int) -> None:
-        super().__init__(f"the job was given up: {deaths} workers have died while they had it")
+        who = "1 worker has died while it had it" if deaths == 1 else f"{deaths} workers have died while they had it"
+        super().__init__(f"the job was given up: {who}")
         self.deaths = deaths
 
 

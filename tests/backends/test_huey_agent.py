@@ -16,7 +16,7 @@ from tests.e2e.service import PATIENCE, ROOT, until
 Make = Callable[..., Application]
 
 OUTCOMES = """
-    from huey.exceptions import CancelExecution
+    from huey.exceptions import CancelExecution, TaskTimeout
 
     @huey.task()
     def fine():
@@ -40,6 +40,10 @@ OUTCOMES = """
     @huey.task()
     def cancelled():
         raise CancelExecution
+
+    @huey.task(timeout=5)
+    def overdue():
+        raise TaskTimeout
 
     @huey.task(expires=-1)
     def expired():
@@ -77,7 +81,7 @@ def agent(app: Application, kind: str) -> Iterator[tuple[Hearing, subprocess.Pop
 def test_each_run_of_a_job_is_told_as_one_start_and_one_end(application: Make, kind: str) -> None:
     app = application(OUTCOMES)
     app.huey.lock_task("taken").acquire()
-    for name in ("fine", "broken", "again", "locked", "cancelled", "expired", "leave"):
+    for name in ("fine", "broken", "again", "locked", "cancelled", "overdue", "expired", "leave"):
         getattr(app, name)()
     with agent(app, kind) as (heard, process):
         app.until_empty()
@@ -85,21 +89,19 @@ def test_each_run_of_a_job_is_told_as_one_start_and_one_end(application: Make, k
         until(lambda: heard.said[-1].get("X_CHAPERONE_NAME") == "app.wait")
         begun = heard.said[-1]
         beats = heard.count("WATCHDOG")
-        if kind == "thread":  # the consumer sees its threads at work, not its children
-            until(lambda: heard.count("WATCHDOG") > beats)
+        until(lambda: heard.count("WATCHDOG") > beats)
         process.send_signal(signal.SIGTERM)
         until(lambda: b"Shutting down gracefully" in (app.directory / "log").read_bytes())
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
         until(lambda: heard.runs("app.wait"))
     assert heard.count("READY") == 1
-    runs = {name: heard.runs(f"app.{name}") for name in ("fine", "broken", "again", "locked", "cancelled", "leave")}
-    assert runs == {
+    told = {
         "fine": ["ok"], "broken": ["ValueError: broken"], "again": ["ValueError: once", "ok"], "locked": ["ok"],
-        "cancelled": ["ok"], "leave": ["SystemExit: 7", "ok"],
+        "cancelled": ["ok"], "overdue": ["TaskTimeout: it ran longer than its 5 s"], "expired": [],
+        "leave": ["SystemExit: 7", "ok"], "wait": ["interrupted"],
     }  # fmt: skip
-    assert heard.runs("app.expired") == []
-    assert heard.runs("app.wait") == ["interrupted"]
+    assert {name: heard.runs(f"app.{name}") for name in told} == told
     assert begun["X_CHAPERONE_QUEUE"] == "jobs"
     assert 0 <= float(begun["X_CHAPERONE_WAIT_MS"]) < PATIENCE * 1000
     assert app.backlog().ready == 1

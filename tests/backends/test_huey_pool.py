@@ -134,6 +134,22 @@ def test_a_job_that_takes_too_long_to_stop_goes_back_unblamed(application: Make,
         assert file.execute("select state, deaths from job").fetchall() == [("ready", 0)]
 
 
+def test_a_job_that_takes_too_long_costs_its_worker_and_is_given_up_in_the_end(
+    application: Make, launch: Launch
+) -> None:
+    app = application(TASKS, ", max_deaths=1")
+    app.wait()
+    service = launch(pool(app, "job.timeout = '300ms'\nstop.timeout = '100ms'"))
+    service.until(lambda: app.backlog().failed == 1)
+    (job,) = failed(app.file)
+    assert (job.name, job.error) == (
+        "app.wait",
+        "JobKilledWorkers('the job was given up: 1 worker has died while it had it')",
+    )
+    assert app.done() == ["began"]
+    assert [crash["reason"] for crash in service.crashes("jobs")] == ["job_timeout"]
+
+
 def test_child_processes_are_counted_as_their_worker(application: Make, launch: Launch) -> None:
     app = application(TASKS)
     service = launch(pool(app, "huey.worker_type = 'process'\nhuey.workers = 3"))
