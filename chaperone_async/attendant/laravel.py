@@ -180,12 +180,12 @@ def _in_database(settings: Settings, limit: float) -> Callable[[Sequence[str]], 
 
     address, table = str(settings["database"]), str(settings["table"])
     readers: dict[tuple[str, ...], Callable[[], Figures]] = {}
-    clock = _CLOCKS.get(address.partition(":")[0], "extract(epoch from now())")
+    scheme = address.partition(":")[0]
 
     def read(queues: Sequence[str]) -> Figures:
         names = tuple(queues)
         if names not in readers:
-            readers[names] = query_reader(address, _query(table, names, clock), limit)
+            readers[names] = query_reader(address, _query(table, names, scheme), limit)
         figures = readers[names]()
         return {name: value or 0 if name in _SUMS else value for name, value in figures.items()}
 
@@ -200,14 +200,16 @@ _CLOCKS = {
 }
 
 
-def _query(table: str, queues: tuple[str, ...], clock: str) -> str:
+def _query(table: str, queues: tuple[str, ...], scheme: str) -> str:
     strange = [name for name in (table, *queues) if not _NAME.fullmatch(name)]
     if strange:
         raise Unavailable(f"{strange[0]!r} cannot stand in a query; use letters, digits and _ . : -")
+    clock = _CLOCKS.get(scheme, "extract(epoch from now())")
     waiting, due = "reserved_at is null", f"available_at <= {clock}"
+    delayed = "`delayed`" if scheme in {"mysql", "mariadb"} else "delayed"  # a word of theirs
     return f"""
         select sum(case when {waiting} and {due} then 1 else 0 end) as ready,
-            sum(case when {waiting} and not {due} then 1 else 0 end) as delayed,
+            sum(case when {waiting} and not {due} then 1 else 0 end) as {delayed},
             sum(case when {waiting} then 0 else 1 end) as reserved,
             {clock} - min(case when {waiting} and {due} then available_at end) as oldest_age,
             min(case when {waiting} and not {due} then available_at end) - {clock} as next_due

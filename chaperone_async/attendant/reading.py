@@ -89,7 +89,12 @@ def _words(error: BaseException, address: str) -> str:
             return f"{_place(address)}: no answer in time"
         case OSError(strerror=str(why)):
             return f"{_place(address)}: {why}"
-        case BaseException(args=(int(), str(why), *_)):  # a number of the library's own, and what it means
+    return words_of(error)
+
+
+def words_of(error: BaseException) -> str:
+    match error.args:
+        case [int(), str(why), *_]:  # a number of the library's own, and what it means
             return why
     return str(error) or type(error).__name__
 

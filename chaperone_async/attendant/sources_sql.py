@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from chaperone_async.attendant import Unavailable
-from chaperone_async.attendant.reading import NAMES, Figures, Kept, Settings, figures, library, plainly
+from chaperone_async.attendant.reading import NAMES, Figures, Kept, Settings, figures, library, plainly, words_of
 
 _ENOUGH = 2  # rows: one too many
 _LENIENCE = 1.15  # PostgreSQL ends a statement itself, if it can
@@ -82,7 +82,7 @@ def _ask_postgres(client: Any, query: str, limit: float) -> Table:
 
 def _refusal(error: Exception, *, alive: bool) -> Exception:
     """The first line: what follows shows the place in the query."""
-    return Unavailable(str(error).partition("\n")[0]) if alive else error
+    return Unavailable(words_of(error).partition("\n")[0]) if alive else error
 
 
 @contextmanager

@@ -43,12 +43,14 @@ class Attendant:
         (answer,) = self.ask([settings], "call_for", sample=sample)
         return _value(answer)
 
-    def ask(self, settings: list[dict[str, Any]], call: str = "backlog", **arguments: Any) -> list[dict[str, Any]]:
+    def ask(
+        self, settings: list[dict[str, Any]], call: str = "backlog", module: str = "sources", **arguments: Any
+    ) -> list[dict[str, Any]]:
         """The answers, in the order of the questions."""
         first = self._last + 1
         for number, one in enumerate(settings, first):
-            told = {"queues": ["emails"]} if call == "backlog" else arguments
-            question = {"id": number, "module": "chaperone_async.attendant.sources", "settings": one, "call": call}
+            question = {"id": number, "module": f"chaperone_async.attendant.{module}", "settings": one, "call": call}
+            told = arguments or {"queues": ["emails"]}
             self._connection.sendall(json.dumps({**question, "with": told}).encode() + b"\n")
         self._last += len(settings)
         answers = [json.loads(self._lines.readline()) for _ in settings]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from redis import Redis
 
@@ -20,6 +21,7 @@ from chaperone_async.system.backends.laravel import Laravel as Backend
 from chaperone_async.system.backends.laravel import LaravelTable
 from chaperone_async.system.backends.protocol import Asked, Plan, Unsuited
 from chaperone_async.system.config import words
+from tests.backends.asked import attending
 from tests.e2e.service import Launch, Service, alive
 
 ARTISAN = Path(__file__).parent / "apps" / "artisan"
@@ -182,23 +184,30 @@ def test_the_depth_is_the_same_from_redis_and_from_artisan(app: Application) -> 
         read(["other"])
 
 
-def test_the_depth_is_read_from_the_table_of_jobs(app: Application, tmp_path: Path) -> None:
+def test_the_depth_is_read_from_the_table_of_jobs(tmp_path: Path, postgres_url: str) -> None:
     now = int(time.time())
-    with sqlite3.connect(tmp_path / "app.sqlite") as database:
-        database.execute("create table jobs (id integer primary key, queue text, reserved_at int, available_at int)")
-        rows: Sequence[tuple[str, int | None, int]] = [
-            ("high", None, now - 50), ("default", None, now - 5), ("default", now, now - 9),
-            ("default", None, now + 500), ("other", None, now - 99),
-        ]  # fmt: skip
-        database.executemany("insert into jobs (queue, reserved_at, available_at) values (?, ?, ?)", rows)
-    database.close()
-    attendant = app.attendant(database=f"sqlite:///{tmp_path}/app.sqlite", table="jobs")
-    found = attendant.backlog(["high", "default"])
-    assert [found[name] for name in ("ready", "delayed", "reserved")] == [2, 1, 1]
-    assert 50 <= (found["oldest_age"] or 0) < 110
-    assert 440 < (found["next_due"] or 0) <= 500
-    empty = attendant.backlog(["none"])
-    assert (empty["ready"], empty["oldest_age"]) == (0, None)
+    rows: Sequence[tuple[str, int | None, int]] = [
+        ("high", None, now - 50), ("default", None, now - 5), ("default", now, now - 9), ("default", None, now + 500),
+        ("other", None, now - 99),
+    ]  # fmt: skip
+    table = "create table jobs (queue text, reserved_at int, available_at int)"
+    with sqlite3.connect(tmp_path / "app.sqlite") as sqlite:
+        sqlite.execute(table)
+        sqlite.executemany("insert into jobs values (?, ?, ?)", rows)
+    sqlite.close()
+    with psycopg.connect(postgres_url) as postgres, postgres.cursor() as cursor:
+        cursor.execute(table)
+        cursor.executemany("insert into jobs values (%s, %s, %s)", rows)
+    base = {"php": "php", "artisan": "artisan", "connection": "database", "table": "jobs"}
+    settings = [{**base, "database": address} for address in (f"sqlite:///{tmp_path}/app.sqlite", postgres_url)]
+    with attending(tmp_path) as asked:
+        for answer in asked.ask(settings, module="laravel", queues=["high", "default"]):
+            found = answer["value"]
+            assert [found[name] for name in ("ready", "delayed", "reserved")] == [2, 1, 1]
+            assert 50 <= found["oldest_age"] < 110
+            assert 440 < found["next_due"] <= 500
+        for answer in asked.ask(settings, module="laravel", queues=["none"]):
+            assert (answer["value"]["ready"], answer["value"]["oldest_age"]) == (0, None)
 
 
 def told(document: dict[str, Any]) -> str:
