@@ -160,22 +160,40 @@ def test_child_processes_are_counted_as_their_worker(application: Make, launch: 
     assert app.times_done() == {str(n): 1 for n in range(30)}
 
 
-def test_a_plain_huey_works_too_and_what_it_loses_is_told(tmp_path: Path, launch: Launch) -> None:
-    (tmp_path / "plain.py").write_text("""
+PLAIN = """
 import os, signal
-from huey import SqliteHuey
+from pathlib import Path
+from huey import RedisHuey, SqliteHuey
 
-huey = SqliteHuey("plain", filename="plain.db")
+huey = {huey}
+
+@huey.task()
+def work(n):
+    Path(f"done-{{n}}").touch()
 
 @huey.task()
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
-""")
+"""
+
+
+@pytest.mark.parametrize("storage", ["SqliteStorage", "RedisStorage"])
+def test_a_plain_huey_works_too_and_what_it_loses_is_told(
+    tmp_path: Path, launch: Launch, storage: str, redis_url: str
+) -> None:
+    instances = {
+        "SqliteStorage": "SqliteHuey('plain', filename='plain.db')",
+        "RedisStorage": f"RedisHuey('plain', url={redis_url!r})",
+    }
+    (tmp_path / "plain.py").write_text(PLAIN.format(huey=instances[storage]))
     more = f"directory = {json.dumps(str(tmp_path))}\njob.sleep = 0.02"
     service = launch(f'[pools.jobs]\nbackend = "huey"\nhuey.app = "plain.huey"\nqueue = "plain"\n{more}')
-    service.until(lambda: service.pool("jobs")["backlog"]["ready"] == 0)
-    subprocess.run([sys.executable, "-c", "import plain; plain.die()"], cwd=tmp_path, check=True)
-    told = "1 job is lost: SqliteStorage forgets a job when it gives it out; use chaperone_async.huey.DurableHuey"
+    send = "import plain; plain.work(1); plain.work(2); plain.die()"
+    subprocess.run([sys.executable, "-c", send], cwd=tmp_path, check=True)
+    told = f"1 job is lost: {storage} forgets a job when it gives it out; use chaperone_async.huey.DurableHuey"
     service.until(lambda: service.lines(told))
+    assert {path.name for path in tmp_path.glob("done-*")} == {"done-1", "done-2"}
+    assert service.pool("jobs")["jobs_processed"] == 2
+    service.until(lambda: service.pool("jobs")["backlog"]["ready"] == 0)
     backlog = service.pool("jobs")["backlog"]
     assert (backlog["reserved"], backlog["failed"], backlog["oldest_age"]) == (None, None, None)

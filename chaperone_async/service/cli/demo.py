@@ -1,6 +1,7 @@
 """`demo`: see it work, with no server and no application at hand."""
 
 import argparse
+import os
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +58,7 @@ def run(args: Namespace) -> int:
         why = "the package huey is not installed"
         raise UsageError(f'cannot run the demonstration: {why}; pip install "chaperone-async[demo]"')
     address = _address(args.listen)
-    with _directory(args.dir) as here, TemporaryDirectory(prefix="chaperone-") as sockets:
+    with _directory(args.dir) as here, _temporary() as sockets:
         from chaperone_async.service.demonstration import configure, demonstrate
 
         listen = [address, *([] if address.startswith("unix:") else [f"unix:{sockets}/demo.sock"])]
@@ -69,8 +70,8 @@ def run(args: Namespace) -> int:
 @contextmanager
 def _directory(wanted: Path | None) -> Iterator[Path]:
     if wanted is None:
-        with TemporaryDirectory(prefix="chaperone-demo-") as made:
-            yield Path(made)
+        with _temporary() as made:
+            yield made
         return
     here = wanted.absolute()
     try:
@@ -80,7 +81,19 @@ def _directory(wanted: Path | None) -> Iterator[Path]:
         raise UsageError(f"cannot use {here} for the demonstration: {error.strerror}; name another --dir") from error
     if not empty:
         raise UsageError(f"cannot use {here} for the demonstration: it is not empty; name an empty or a new --dir")
+    if not os.access(here, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot use {here} for the demonstration: it cannot be written to; name another --dir")
     yield here
+
+
+@contextmanager
+def _temporary() -> Iterator[Path]:
+    try:
+        made = TemporaryDirectory(prefix="chaperone-demo-")
+    except OSError as error:
+        raise UsageError(f"cannot make a directory for the demonstration: {error.strerror}; set TMPDIR") from error
+    with made as path:
+        yield Path(path)
 
 
 def _address(wanted: str | None) -> str:
