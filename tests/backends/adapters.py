@@ -167,7 +167,7 @@ ADAPTERS = {
         ),
         'dramatiq = { app = "app" }',
     ),
-    "celery-redis": Adapter("celery", "redis", _CELERY, 'celery = { app = "app" }'),
+    "celery-redis": Adapter("celery", "redis", _CELERY, 'celery = { app = "app", max_deaths = 0 }'),
     "celery-rabbitmq": Adapter("celery", "rabbitmq", _CELERY, 'celery = { app = "app" }'),
     "procrastinate": Adapter(
         "procrastinate",

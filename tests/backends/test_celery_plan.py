@@ -57,8 +57,8 @@ def test_what_celery_cannot_do_is_refused_with_the_reason(key: str, why: str, wa
 
 
 @contextmanager
-def attending(shop: Shop) -> Iterator[Attendant]:
-    attendant = Attendant(shop.app)
+def attending(shop: Shop, max_deaths: int = 0) -> Iterator[Attendant]:
+    attendant = Attendant(shop.app, max_deaths)
     yield attendant
     for connection in attendant._idle:
         connection.release()
@@ -84,22 +84,40 @@ def test_redis_tells_what_is_ready_and_what_is_only_due_later(redis_url: str, op
             attendant.backlog(["no-list"])
 
 
+def take(client: Any, holder: str, at: float) -> str:
+    """As a worker does it that has our agent; the job's id."""
+    message = json.loads(client.rpop(QUEUE) or b"")
+    tag = message["properties"]["delivery_tag"]
+    client.hset("unacked", tag, json.dumps([{**message, "chaperone": holder}, "", QUEUE]))
+    client.zadd("unacked_index", {tag: at})
+    return str(message["headers"]["id"])
+
+
 def test_of_a_dead_worker_in_redis_its_own_jobs_go_back_and_no_others(redis_url: str, open_celery: Open) -> None:
     """That which it had in work comes last, for it may be what it died of; the others keep their order."""
     shop = open_celery(redis_url)
     ids = [shop.send("note", number) for number in range(5)]
     with Redis.from_url(redis_url) as client, attending(shop) as attendant:
         for at, holder in enumerate(("w-1", "w-1", "w-2", "w-1")):
-            message = json.loads(client.rpop(QUEUE) or b"")
-            tag = message["properties"]["delivery_tag"]
-            client.hset("unacked", tag, json.dumps([{**message, "chaperone": holder}, "", QUEUE]))
-            client.zadd("unacked_index", {tag: at})
+            take(client, holder, at)
         assert attendant.backlog([QUEUE])["reserved"] == 4
         assert attendant.reclaim({"id": "w-1", "jobs": [ids[0]]}) == 3
         assert attendant.reclaim({"id": "w-1", "jobs": []}) == 0
         waiting = [json.loads(message) for message in reversed(client.lrange(QUEUE, 0, -1))]
         assert [message["headers"]["id"] for message in waiting] == [ids[1], ids[3], ids[4], ids[0]]
         assert client.hlen("unacked") == client.zcard("unacked_index") == 1
+
+
+def test_a_job_that_has_cost_too_many_workers_does_not_go_back_at_once(redis_url: str, open_celery: Open) -> None:
+    shop = open_celery(redis_url)
+    shop.send("note", 1)
+    with Redis.from_url(redis_url) as client, attending(shop, max_deaths=3) as attendant:
+        found = []
+        for worker in ("w-1", "w-2", "w-3"):
+            job = take(client, worker, 0)
+            found.append(attendant.reclaim({"id": worker, "jobs": [job]}))
+        assert found == [1, 1, 0]
+        assert (client.llen(QUEUE), client.hlen("unacked"), client.zcard("unacked_index")) == (0, 1, 1)
 
 
 def test_rabbitmq_tells_what_is_ready_and_a_queue_that_is_not_there_holds_nothing(

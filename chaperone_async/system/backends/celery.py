@@ -13,6 +13,7 @@ from chaperone_async.system.config import units, words
 from chaperone_async.system.config.keys import About, Table
 
 PoolKind = Literal["prefork", "threads", "solo", "gevent", "eventlet"]
+MAX_DEATHS = 3
 _AGENT = "chaperone_async.agent.celery"
 _COLD = Rung("SIGQUIT", 5.0)
 _BY_THE_TASK = {
@@ -41,6 +42,10 @@ class CeleryTable(Table):
         About("how a worker runs its jobs: prefork if not said, which alone keeps to the time limits of tasks"),
     ] = None
     concurrency: Annotated[units.PositiveCount | None, About("jobs that one worker runs at a time", 1)] = None
+    max_deaths: Annotated[
+        units.Count | None,
+        About("on Redis: a job whose worker dies goes back at once, until it has cost so many: then later; 0: always"),
+    ] = None
     options: Annotated[
         tuple[words.Text, ...] | None, About("further arguments of celery worker", ["--prefetch-multiplier=1"])
     ] = None
@@ -74,7 +79,9 @@ class Celery:
             # Here a signal is heard while jobs run, and acted on by a loop that runs none itself.
             pause_signal="SIGUSR2" if kind in {"prefork", "threads"} else None,
             attendant="chaperone_async.attendant.celery",
-            settings={"app": str(table.app)},
+            settings={
+                "app": str(table.app), "max_deaths": MAX_DEATHS if table.max_deaths is None else int(table.max_deaths),
+            },
             can=frozenset({"backlog", "reclaim"}),
             keeps_failed=False,
             needs=("celery",),
