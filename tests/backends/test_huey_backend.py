@@ -10,8 +10,10 @@ import pytest
 from chaperone_async.attendant import Unavailable
 from chaperone_async.attendant.huey import attend
 from chaperone_async.core.spec import JobOptions
+from chaperone_async.errors import ConfigError
 from chaperone_async.system.backends.huey import Huey, HueyTable, InstancePath
 from chaperone_async.system.backends.protocol import Asked, Unsuited
+from chaperone_async.system.config.load import load
 from chaperone_async.system.config.words import Text
 
 APP = InstancePath("proj.huey")
@@ -103,3 +105,27 @@ def test_a_job_time_out_is_left_to_the_supervisor_and_polling_told_to_huey() -> 
     plan = Huey().plan(Asked(pool="p", queues=("q",), options=options, python="python", job=job))
     assert plan.honours == {"sleep"}
     assert plan.command[-2:] == ("--delay=0.5", "--max-delay=0.5")
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ('{ app = "proj:huey" }', "huey.app: 'proj:huey' does not say where a Huey instance is; write module.name"),
+        ('{ app = "a.b", worker_type = "fork" }', "huey.worker_type: 'fork' is not known here; valid are greenlet,"),
+        (
+            '{ app = "a.b", worker_type = "greenlet" }',
+            "backend: 'huey' needs the package gevent, which is not installed",
+        ),
+    ],
+)
+def test_what_is_wrong_in_its_table_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, problem: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "gevent", None)
+    file = tmp_path / "chaperone.toml"
+    file.write_text(f'[pools.p]\nbackend = "huey"\nhuey = {table}\n')
+    with pytest.raises(ConfigError) as refusal:
+        load(file, {})
+    (told,) = refusal.value.problems
+    assert f"pools.p.{problem}" in told
+    assert "chaperone-async[huey]" not in told

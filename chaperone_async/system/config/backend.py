@@ -44,7 +44,8 @@ def plan_backend(
         _complain(key, why, layers, problems)
     missing = [] if table.python else [module for module in plan.needs if find_spec(module) is None]
     if missing:
-        _complain("backend", f"{wanted!r} {_advice(backend, missing[0])}", layers, problems)
+        extra = backend.extra if missing[0] == plan.needs[0] else None
+        _complain("backend", f"{wanted!r} {_advice(extra, missing[0])}", layers, problems)
     return plan
 
 
@@ -71,11 +72,14 @@ def _asked(name: str, table: PoolTable, backend: Backend, grace: float) -> Asked
     )
 
 
-def _advice(backend: Backend, module: str) -> str:
-    package = f"chaperone-async[{backend.extra}]" if backend.extra else module
+def _advice(extra: str | None, module: str) -> str:
+    """Our extra brings the library, not what only some of its options need."""
+    package = f"chaperone-async[{extra}]" if extra else module
     why = f"needs the package {module}, which is not installed with {sys.executable}"
     return f'{why}; pip install "{package}", or name the application\'s interpreter: python = "/app/.venv/bin/python"'
 
 
 def _complain(key: str, why: str, layers: tuple[Layer, ...], problems: Problems) -> None:
-    problems.add(stated(layers, key) or layers[0].at.below(key), why)
+    """Unless it has been refused before, for what it says."""
+    if not any(problems.touch(layer.at.below(key)) for layer in layers):
+        problems.add(stated(layers, key) or layers[0].at.below(key), why)
