@@ -47,7 +47,9 @@ def _table(table: type[Table], defaults: Mapping[str, Any], definitions: dict[st
             schema = schema | {"examples": [key.about.example]}
         properties[key.key] = schema
     if table is PoolTable:
-        properties |= {name: _table(options, {}, definitions) for name, options in all_options().items()}
+        for name, options in all_options().items():
+            about = f"what {name} is to be told, where that is the backend"
+            properties[name] = {**_table(options, {}, definitions), "description": about}
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 

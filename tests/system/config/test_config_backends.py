@@ -1,6 +1,7 @@
 """What is refused of a pool with a backend, or with a source of its backlog."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -68,3 +69,8 @@ def test_a_missing_package_is_told_with_the_extra_that_brings_it(
 def test_tables_of_several_backends_may_stand_in_the_defaults(loaded: Load) -> None:
     config = loaded(f'[defaults]\nrq.url = "redis://h/1"\ncelery.app = "x"\n[pools.a]\n{RQ}[pools.b]\n{COMMAND}')
     assert dict(config.pools[0].launch.env) == {"RQ_REDIS_URL": "redis://h/1"}
+
+
+def test_command_is_a_backend_by_name_too(loaded: Load) -> None:
+    (named, plain) = loaded(f'[pools.a]\nbackend = "command"\n{COMMAND}[pools.b]\n{COMMAND}').pools
+    assert named == replace(plain, name="a")
