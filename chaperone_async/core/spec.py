@@ -164,6 +164,7 @@ class BackendUse:
     reports: bool = False  # an agent in the worker tells of its jobs
     keeps_failed: bool = True  # else we do
     pause_signal: str | None = None  # what pauses its workers, until SIGCONT
+    warning: str | None = None  # what the backend wants to be known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import replace
@@ -85,6 +86,7 @@ def run_up(args: Namespace) -> int:
     from chaperone_async.service.reload import Origin
     from chaperone_async.service.run import run_service
 
+    warn(config)
     return run_service(config, Origin(config, lambda: read(found), lambda: fingerprint(found, os.environ), seen))
 
 
@@ -92,7 +94,15 @@ def run_supervise(args: Namespace) -> int:
     config = one_pool(args, os.environ)
     from chaperone_async.service.run import run_service
 
+    warn(config)
     return run_service(config)
+
+
+def warn(config: "Config") -> None:
+    """Of what backends want to be known, once."""
+    for pool in config.pools:
+        if pool.backend is not None and pool.backend.warning is not None:
+            print(f"chaperone: pools.{pool.name}.backend: {pool.backend.warning}", file=sys.stderr)
 
 
 def choose(config: "Config", names: list[str]) -> "Config":

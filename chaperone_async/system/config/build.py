@@ -73,6 +73,7 @@ def use_of(name: str, table: PoolTable, plan: Plan) -> BackendUse:
         reports=plan.reports,
         keeps_failed=plan.keeps_failed,
         pause_signal=plan.pause_signal,
+        warning=plan.warning,
     )
 
 

@@ -47,6 +47,8 @@ def _lint_pool(pool: PoolSpec, config: Config) -> Iterator[str]:
             f"stop.timeout: {pool.stop.timeout:g} s leaves no time within shutdown.grace, {config.grace:g} s: "
             f"workers are killed {_LAST_SECOND:g} s before its end; raise the grace, or write less"
         )
+    if pool.backend is not None and pool.backend.warning is not None:
+        yield f"backend: {pool.backend.warning}"
     yield from _lint_program(pool)
     yield from _lint_launch(pool.launch)
 
