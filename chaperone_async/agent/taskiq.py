@@ -1,0 +1,105 @@
+"""The broker for `taskiq worker chaperone_async.agent.taskiq:broker`: the application's own, and what tells the
+supervisor when the worker takes tasks, and of its tasks.
+
+There are no heartbeats: a worker of a Redis list hangs on its connection as long as there is no task. In the group of
+a Redis stream it gets its id for a name, so that what it leaves behind can be told, and takes only what it works on.
+"""
+
+import asyncio
+import inspect
+import os
+from contextlib import aclosing
+
+from taskiq import AsyncBroker, NoResultError, TaskiqMessage, TaskiqMiddleware, TaskiqResult
+
+from chaperone_async.agent import target
+from chaperone_async.worker import notify
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from typing import Any
+
+_KNOCK = 1.0  # seconds between two tries to reach the broker
+
+
+def broker() -> AsyncBroker:
+    """Called in the child that works."""
+    found: Any = target.load(target.target())
+    if inspect.isfunction(found):
+        found = found()
+    if not isinstance(found, AsyncBroker):
+        raise SystemExit(f"cannot work for {target.target()}: it is a {type(found).__name__}, not a broker of taskiq")
+    queue = getattr(found, "queue_name", None)
+    found.add_middlewares(Telling(target.queue_name(queue) if isinstance(queue, str) else queue_of_the_pool()))
+    _join(found)
+    _announce(found)
+    return found
+
+
+def queue_of_the_pool() -> str:
+    return os.environ.get("CHAPERONE_QUEUE", "default")
+
+
+class Telling(TaskiqMiddleware):
+    def __init__(self, queue: str) -> None:
+        super().__init__()
+        self._queue = queue
+        self._tasks: dict[str, tuple[notify.Job, list[Any], dict[str, Any]]] = {}
+
+    def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
+        job = notify.job(message.task_id, name=message.task_name, queue=self._queue).start()
+        # Copies: taskiq puts parsed arguments in the place of those that were sent.
+        self._tasks[message.task_id] = job, list(message.args), dict(message.kwargs)
+        return message
+
+    def post_execute(self, message: TaskiqMessage, result: "TaskiqResult[Any]") -> None:
+        job, args, kwargs = self._tasks.pop(message.task_id, (None, [], {}))
+        if job is None:
+            return
+        if result.is_err and not isinstance(result.error, NoResultError):
+            job.end(result.error or "failed", target.arguments(args, kwargs))
+        else:
+            job.end()  # or this run: of a task that it sends again, a retry middleware leaves no result
+
+
+def _join(broker: "Any") -> None:
+    """A consumer of a Redis stream. taskiq fetches by the hundred, which idle workers would never see."""
+    worker, prefetch = os.environ.get("CHAPERONE_WORKER_ID"), target.told().get("prefetch")
+    if worker and hasattr(broker, "consumer_name"):
+        broker.consumer_name = worker
+    if prefetch and hasattr(broker, "consumer_name") and hasattr(broker, "count"):
+        broker.count = prefetch
+
+
+def _announce(broker: AsyncBroker) -> None:
+    """That it listens."""
+    listen = broker.listen
+
+    async def listening() -> "AsyncGenerator[Any, None]":
+        knocking = asyncio.create_task(_knock(broker))
+        try:
+            async with aclosing(listen()) as messages:
+                async for message in messages:
+                    yield message
+        finally:
+            knocking.cancel()
+
+    broker.listen = listening  # type: ignore[method-assign]
+
+
+async def _knock(broker: "Any") -> None:
+    """A worker of a Redis list listens to nobody, without a word, until there is a Redis."""
+    pool = getattr(broker, "connection_pool", None)
+    while pool is not None and not await _answers(pool):  # noqa: ASYNC110  nobody tells when it comes back
+        await asyncio.sleep(_KNOCK)
+    notify.ready()
+
+
+async def _answers(pool: "Any") -> bool:
+    from redis.asyncio import Redis
+
+    try:
+        return bool(await Redis(connection_pool=pool).ping())
+    except Exception:  # noqa: BLE001  whatever is wrong there, the worker's own listening will tell
+        return False

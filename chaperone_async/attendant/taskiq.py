@@ -1,0 +1,142 @@
+"""Of taskiq's queues in Redis: a list, or a stream with a group, whose consumers are our workers.
+
+A list forgets a task when it gives it out. A stream keeps it for its consumer until that has acknowledged it: what a
+dead one had is added to the stream once more. Where other groups read the same stream, and would have it twice, it is
+left for the living to claim, as taskiq has them do it; should a worker have died in the middle of claiming, though, the
+lock that it held keeps them from it for ever. Of any other broker nothing is known.
+"""
+
+import time
+
+from redis.exceptions import RedisError, ResponseError
+from taskiq import AsyncBroker
+from taskiq.kicker import AsyncKicker
+
+from chaperone_async.attendant import Unavailable
+from chaperone_async.attendant.loop import Loop, check_queue, load
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+PARKED = "chaperone"
+"""The consumer whose messages are to be claimed."""
+_RECLAIM = 9.0
+_SEND = 30.0
+_PAGE = 1000
+_AGAIN = """
+    local added = 0
+    for i = 2, #ARGV do
+        local found = redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i])
+        if found[1] then
+            redis.call('XADD', KEYS[1], '*', unpack(found[1][2]))
+            added = added + 1
+        end
+        redis.call('XACK', KEYS[1], ARGV[1], ARGV[i])
+    end
+    return added
+"""
+
+
+def attend(settings: "dict[str, Any]") -> "Attendant":
+    found = load(settings["app"])
+    broker = found() if callable(found) and not isinstance(found, AsyncBroker) else found
+    if not isinstance(broker, AsyncBroker):
+        raise Unavailable(f"{settings['app']} is a {type(broker).__name__}, not a broker of taskiq")
+    return Attendant(broker, settings.get("modules") or [])
+
+
+class Attendant:
+    def __init__(self, broker: "Any", modules: "list[str]") -> None:
+        self._broker = broker
+        self._modules = modules
+        self._loop = Loop(RedisError)
+        self._has_started = False
+        names = {kind.__name__ for kind in type(broker).__mro__}
+        self._is_list, self._is_stream = "ListQueueBroker" in names, "RedisStreamBroker" in names
+
+    def backlog(self, queues: "list[str]") -> "dict[str, Any]":
+        if self._is_list:
+            check_queue(queues[0], self._broker.queue_name)
+            return self._loop.run(self._list())
+        if self._is_stream:
+            check_queue(queues[0], self._broker.queue_name)
+            return self._loop.run(self._stream())
+        return {}
+
+    def reclaim(self, worker: "dict[str, Any]") -> int:
+        return self._loop.run(self._reclaim(worker["id"]), _RECLAIM) if self._is_stream else 0
+
+    def send(self, name: str, args: "list[Any]", kwargs: "dict[str, Any]", queue: str) -> str:
+        own = getattr(self._broker, "queue_name", queue)
+        check_queue(queue, own)
+        return self._loop.run(self._send(name, args, kwargs), _SEND)
+
+    def _redis(self) -> "Any":
+        from redis.asyncio import Redis
+
+        return Redis(connection_pool=self._broker.connection_pool)
+
+    async def _list(self) -> "dict[str, Any]":
+        return {"ready": await self._redis().llen(self._broker.queue_name)}
+
+    async def _stream(self) -> "dict[str, Any]":
+        redis, stream = self._redis(), self._broker.queue_name
+        try:
+            groups = await redis.xinfo_groups(stream)
+        except ResponseError as error:
+            if "no such key" in str(error).lower():
+                return {"ready": 0, "reserved": 0}
+            raise
+        wanted = self._broker.consumer_group_name.encode()
+        group = next((group for group in groups if group["name"] == wanted), None)
+        if group is None:  # the first worker makes it
+            return {"ready": None, "reserved": 0}
+        pending = await redis.xpending(stream, wanted)
+        parked = sum(int(each["pending"]) for each in pending["consumers"] if each["name"] == PARKED.encode())
+        lag = group.get("lag")  # nobody can tell of a group that began in the middle of the stream; Redis 6 never can
+        first = await redis.xrange(stream, min=b"(" + group["last-delivered-id"], count=1)
+        return {
+            "ready": None if lag is None else int(lag) + parked,
+            "reserved": int(pending["pending"]) - parked,
+            "oldest_age": time.time() - int(first[0][0].split(b"-")[0]) / 1000 if first else None,
+        }
+
+    async def _reclaim(self, worker_id: str) -> int:
+        broker, redis, many = self._broker, self._redis(), 0
+        group = broker.consumer_group_name
+        for stream in {broker.queue_name, *broker.additional_streams}:
+            groups = await redis.xinfo_groups(stream) if await redis.exists(stream) else []
+            if group.encode() not in {each["name"] for each in groups}:
+                continue
+            is_shared = len(groups) > 1
+            while left := await redis.xpending_range(stream, group, "-", "+", _PAGE, consumername=worker_id):
+                ids = [each["message_id"] for each in left]
+                if is_shared:
+                    await redis.xclaim(stream, group, PARKED, 0, ids, idle=broker.idle_timeout + 1000, justid=True)
+                    many += len(ids)
+                else:
+                    many += await redis.eval(_AGAIN, 1, stream, group, *ids)
+            await redis.xgroup_delconsumer(stream, group, worker_id)
+        return many
+
+    async def _send(self, name: str, args: "list[Any]", kwargs: "dict[str, Any]") -> str:
+        if not self._has_started:
+            self._import_tasks()
+            await self._broker.startup()
+            self._has_started = True
+        task = self._broker.find_task(name)
+        labels = dict(task.labels) if task is not None else {}
+        kicker: AsyncKicker[Any, Any] = AsyncKicker(name, self._broker, labels)
+        sent = await kicker.kiq(*args, **kwargs)
+        return sent.task_id
+
+    def _import_tasks(self) -> None:
+        """What else a task is sent with is known where it is defined."""
+        from importlib import import_module
+
+        for module in self._modules:
+            try:
+                import_module(module)
+            except Exception as error:  # an application may raise anything
+                raise Unavailable(f"cannot load {module}: {type(error).__name__}: {error}") from error

@@ -1,0 +1,138 @@
+"""What every asynchronous queue library's backend promises, as tests to be inherited."""
+
+import json
+import os
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from http.client import HTTPResponse
+from pathlib import Path
+
+from tests.backends.adapters import ADAPTERS
+from tests.backends.apps.work import done
+from tests.backends.lossless import Outcome, prepared, url_of
+from tests.backends.servers import Run
+from tests.e2e.service import Connection, Document, Launch, Service
+
+QUEUE = "mails"
+JOBS = int(os.environ.get("NO_JOB_LOST", "60"))
+Counts = Mapping[str, int | None]
+
+
+class Shop(ABC):
+    """An application, and what it takes to run a pool for it and to look into its queue as the library itself does."""
+
+    backend: str
+    options: str = ""
+
+    def __init__(self, server: str, place: Path) -> None:
+        self.server, self.place = server, place
+
+    @abstractmethod
+    def send(self, job: str, what: str, *, delay: float | None = None) -> None: ...
+
+    @abstractmethod
+    def counts(self) -> Counts:
+        """As the library itself tells them."""
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"TEST_SERVER": self.server}
+
+    def pool(self, more: str = "") -> str:
+        env = "".join(f"env.{name} = {json.dumps(value)}\n" for name, value in self.env.items())
+        table = f'[pools.jobs]\nbackend = "{self.backend}"\nqueue = "{QUEUE}"\nhealth.memory_limit = 0\n'
+        return f"{table}restart.start_seconds = 0\n{env}{self.options}\n{more}\n"
+
+    def until_done(self, service: Service, *what: str) -> None:
+        service.until(lambda: set(what) <= set(done(self.place)))
+
+    def allow(self, what: str) -> None:
+        (self.place / what).touch()
+
+
+def worker_of(service: Service) -> Document:
+    return service.workers("jobs")[0]
+
+
+def post(service: Service, path: str) -> Document:
+    connection = Connection(service.socket)
+    try:
+        connection.request("POST", f"/api/v1{path}")
+        response: HTTPResponse = connection.getresponse()
+        body: Document = json.loads(response.read())
+    finally:
+        connection.close()
+    assert response.status == 200, body
+    return body
+
+
+def backlog_of(service: Service, *names: str) -> Counts:
+    backlog = service.pool("jobs")["backlog"]
+    return {name: backlog[name] for name in names}
+
+
+def lossless(kind: str, run: Run, place: Path, kills: int = 2) -> Outcome:
+    adapter = ADAPTERS[kind]
+    trial = prepared(adapter, place, url_of(adapter, run), workers=2)
+    with trial.service.start().until_up():
+        outcome = trial.run(JOBS, kills=kills)
+    assert not trial.service.lines("cannot put back"), trial.service.log()
+    return outcome
+
+
+class Promises:
+    """With a fixture `shop`."""
+
+    def test_a_pool_by_its_backend_alone_does_jobs_and_tells_of_them(self, launch: Launch, shop: Shop) -> None:
+        service = launch(shop.pool(), probe="/readyz")
+        for n in range(5):
+            shop.send("work", str(n))
+        shop.send("fail", "peace")
+        shop.send("hold", "gate")
+        shop.until_done(service, "gate-began", "4")
+        held = service.until(lambda: (w := worker_of(service))["activity"] == "busy" and w)
+        assert (held["jobs_processed"], held["jobs_failed"], held["current_job_name"]) == (5, 1, "hold")
+        for n in range(3):
+            shop.send("work", f"waits-{n}")
+        service.until(lambda: backlog_of(service, *shop.counts()) == shop.counts())
+
+        failed = service.until(lambda: service.get(f"/api/v1/queues/{QUEUE}/failed").json["failed"])
+        assert [(job["name"], job["queue"]) for job in failed] == [("fail", QUEUE)]
+        assert "peace" in failed[0]["arguments"]
+        shop.allow("peace")
+        assert post(service, f"/queues/{QUEUE}/failed/retry")["retried"] == 1
+        shop.allow("gate")
+        shop.until_done(service, "gate-ended", "waits-2", "peace")
+        service.until(lambda: (w := worker_of(service))["activity"] == "idle" and w["jobs_processed"] == 10)
+        service.until(lambda: backlog_of(service, "ready", "failed") == {"ready": 0, "failed": 0})
+
+    def test_a_worker_that_is_stopped_finishes_its_job_and_an_idle_one_ends_soon(
+        self, launch: Launch, shop: Shop
+    ) -> None:
+        service = launch(shop.pool("workers = 2\nmin_ready = 2"), probe="/readyz")
+        shop.send("hold", "gate")
+        shop.until_done(service, "gate-began")
+        service.send(signal.SIGTERM)
+        service.until(lambda: service.lines(" ended (stop)"))
+        assert done(shop.place) == ["gate-began"]
+        shop.allow("gate")
+        assert service.wait() == 0
+        assert done(shop.place) == ["gate-began", "gate-ended"]
+        assert not service.lines("reclaimed") + service.lines("put back")
+
+
+class SafePromises(Promises):
+    """Of those that keep a job until it is done."""
+
+    def test_the_job_of_a_killed_worker_is_done_by_the_next(self, launch: Launch, shop: Shop) -> None:
+        service = launch(shop.pool(), probe="/readyz")
+        shop.send("hold", "gate")
+        shop.send("work", "waiting")
+        shop.until_done(service, "gate-began")
+        os.kill(worker_of(service)["pid"], signal.SIGKILL)
+        service.until(lambda: done(shop.place).count("gate-began") == 2)
+        shop.allow("gate")
+        shop.until_done(service, "gate-ended", "waiting")
+        assert len(service.crashes("jobs")) == 1
+        assert not service.lines("cannot put back")

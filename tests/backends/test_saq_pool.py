@@ -1,0 +1,165 @@
+"""Pools of SAQ workers, by `backend = "saq"` alone, on a real Redis and a real PostgreSQL."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from saq import Job, Queue, Status
+
+from chaperone_async.agent import target
+from chaperone_async.agent.saq import _sent
+from chaperone_async.attendant import Unavailable
+from chaperone_async.attendant.deaths import Deaths
+from chaperone_async.attendant.saq import Attendant, InRedis
+from chaperone_async.core.spec import JobOptions
+from chaperone_async.system.backends.protocol import Asked, Unsuited
+from chaperone_async.system.backends.saq import Saq, SaqTable
+from tests.backends.promises import JOBS, QUEUE, Counts, SafePromises, Shop, lossless
+from tests.backends.servers import Run
+from tests.e2e.service import Launch
+
+APP = "tests.backends.apps.saq_app.settings"
+
+
+class SaqShop(Shop):
+    backend = "saq"
+    options = f'saq.app = "{APP}"'
+
+    def send(self, job: str, what: str, *, delay: float | None = None) -> None:
+        scheduled = int(time.time() + delay) if delay else 0
+        asyncio.run(self._send(job, what, scheduled))
+
+    async def _send(self, job: str, what: str, scheduled: int) -> None:
+        queue = Queue.from_url(self.server, name=QUEUE)
+        await queue.connect()
+        kwargs = {"place": str(self.place), "what": what}
+        await queue.enqueue(job, kwargs=kwargs, scheduled=scheduled, timeout=0)
+        await queue.disconnect()
+
+    def counts(self) -> Counts:
+        return asyncio.run(self._counts())
+
+    async def _counts(self) -> Counts:
+        queue = Queue.from_url(self.server, name=QUEUE)
+        await queue.connect()
+        queued, active = await queue.count("queued"), await queue.count("active")
+        delayed = await queue.count("incomplete") - queued - active
+        await queue.disconnect()
+        return {"ready": queued, "reserved": active, "delayed": delayed}
+
+
+class TestSaq(SafePromises):
+    @pytest.fixture(params=["redis_url", "postgres_url"])
+    def shop(self, request: pytest.FixtureRequest, tmp_path: Path) -> SaqShop:
+        return SaqShop(request.getfixturevalue(request.param), tmp_path)
+
+
+def test_no_job_is_lost_while_workers_are_killed_scaled_rolled_and_drained(run: Run, tmp_path: Path) -> None:
+    outcome = lossless("saq", run, tmp_path)
+    assert (outcome.ran, outcome.never, outcome.kills) == (JOBS, (), 2)
+    assert outcome.twice <= 2
+
+
+@pytest.fixture
+def attendant(redis_url: str) -> Iterator[Attendant]:
+    """A job may cost two workers."""
+    attendant = Attendant(InRedis(Queue.from_url(redis_url, name=QUEUE)), Deaths(2))
+    yield attendant
+    attendant._loop.run(attendant._stored.queue.disconnect())
+
+
+def test_what_a_dead_worker_had_taken_and_not_marked_goes_back_and_what_others_have_does_not(
+    attendant: Attendant,
+) -> None:
+    queue, run = attendant._stored.queue, attendant._loop.run
+
+    async def take(marked_by: str | None) -> str:
+        """As a worker does."""
+        job = await queue.dequeue(1)
+        if marked_by is not None:
+            job.worker_id = marked_by
+            await job.update(status=Status.ACTIVE)
+        return str(job.key)
+
+    async def prepare() -> list[str]:
+        for n in range(3):
+            await queue.enqueue("work", n=n)
+        return [await take("dead"), await take("alive"), await take(None)]
+
+    mine, theirs, nobodys = run(prepare())
+    assert attendant.reclaim({"id": "dead"}) == 2
+    jobs = {key: run(queue.job(key)) for key in (mine, theirs, nobodys)}
+    assert [jobs[key].status for key in (mine, theirs, nobodys)] == [Status.QUEUED, Status.ACTIVE, Status.QUEUED]
+    backlog = attendant.backlog([QUEUE])
+    assert (backlog["ready"], backlog["reserved"]) == (2, 1)
+    assert 0 <= backlog["oldest_age"] < 20
+
+
+def test_a_job_that_has_cost_too_many_workers_is_aborted(attendant: Attendant) -> None:
+    queue, run = attendant._stored.queue, attendant._loop.run
+
+    async def take() -> Job:
+        job: Job = await queue.dequeue(1)
+        job.worker_id = "dead"
+        await job.update(status=Status.ACTIVE)
+        return job
+
+    run(queue.enqueue("work", n=1))
+    run(take())
+    assert attendant.reclaim({"id": "dead"}) == 1
+    job = run(take())
+    assert attendant.reclaim({"id": "dead"}) == 0
+    assert run(queue.job(job.key)).status is Status.ABORTED
+    assert attendant.backlog([QUEUE])["ready"] == 0
+
+
+def test_a_job_is_sent_again_with_its_own_properties(attendant: Attendant) -> None:
+    queue, run = attendant._stored.queue, attendant._loop.run
+    plain = Job("work", {"n": 1}, timeout=300, retries=4, key="only-one")
+    assert _sent(plain) == {"n": 1, "timeout": 300, "retries": 4, "key": "only-one"}
+    clashing = Job("work", {"timeout": 1})
+    assert _sent(clashing) == {"kwargs": {"timeout": 1}}
+    assert attendant.send("work", [], _sent(plain), QUEUE) == "only-one"
+    with pytest.raises(Unavailable, match="a job of its key 'only-one' waits already"):
+        attendant.send("work", [], _sent(plain), QUEUE)
+    job = run(queue.job("only-one"))
+    assert (job.kwargs, job.timeout, job.retries) == ({"n": 1}, 300, 4)
+    with pytest.raises(Unavailable, match="the application has the queue 'mails', not 'letters'"):
+        attendant.send("work", [], {}, "letters")
+
+
+@pytest.mark.parametrize("strange", [{"n": object()}, {"n": (1, 2)}, {"n": {1: 2}}, {"n": float("nan")}])
+def test_arguments_that_json_would_change_are_not_kept(strange: dict[str, object]) -> None:
+    assert target.arguments(kwargs=strange) is None
+
+
+def plan(job: JobOptions | None = None, *, queues: tuple[str, ...] = (QUEUE,), **options: Any) -> Any:
+    table = SaqTable(**options)
+    return Saq().plan(Asked(pool="p", queues=queues, options=table, python="python", job=job or JobOptions()))
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "why"),
+    [
+        ({}, "saq.app", "is missing"),
+        ({"app": "settings"}, "saq.app", "does not name it as the library does"),
+        ({"app": APP, "options": ("--workers=3",)}, "saq.options", "write the pool's workers instead"),
+        ({"app": APP, "queues": ("a", "b")}, "queue", "works on one; make a pool for each"),
+        ({"app": APP, "job": JobOptions(tries=3)}, "job.tries", r"queue.enqueue\(…, retries=3\)"),
+        ({"app": APP, "job": JobOptions(sleep=3)}, "job.sleep", "it is handed them"),
+    ],
+)
+def test_what_saq_cannot_do_is_refused_with_the_reason(given: dict[str, Any], key: str, why: str) -> None:
+    with pytest.raises(Unsuited, match=why) as refusal:
+        plan(**given)
+    assert refusal.value.key == key
+
+
+def test_a_pool_of_another_queue_than_the_applications_says_so(launch: Launch, redis_url: str, tmp_path: Path) -> None:
+    shop = SaqShop(redis_url, tmp_path)
+    service = launch(shop.pool().replace(f'"{QUEUE}"', '"letters"'), probe=None)
+    service.until(lambda: service.lines("cannot work on the queue 'letters'", "write that as the pool's queue"))
+    service.until(lambda: service.lines("the application has the queue 'mails', not 'letters'"))

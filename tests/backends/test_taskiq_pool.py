@@ -1,0 +1,140 @@
+"""Pools of taskiq workers, by `backend = "taskiq"` alone, on a list and on a stream of a real Redis."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from redis import Redis
+from taskiq.kicker import AsyncKicker
+from taskiq_redis import ListQueueBroker, RedisStreamBroker
+
+from chaperone_async.attendant.taskiq import PARKED, Attendant
+from chaperone_async.core.spec import JobOptions
+from chaperone_async.system.backends.protocol import Asked, Unsuited
+from chaperone_async.system.backends.taskiq import Taskiq, TaskiqTable
+from tests.backends.apps.work import done
+from tests.backends.promises import JOBS, QUEUE, Counts, Promises, SafePromises, Shop, lossless, worker_of
+from tests.backends.servers import Run
+from tests.e2e.service import Launch
+
+APP = "tests.backends.apps.taskiq_app:broker"
+
+
+class TaskiqShop(Shop):
+    backend = "taskiq"
+    options = f'taskiq.app = "{APP}"'
+    kind: Any = ListQueueBroker
+
+    @property
+    def env(self) -> dict[str, str]:
+        return super().env | {"TEST_BROKER": self.kind.__name__}
+
+    def broker(self) -> Any:
+        return self.kind(self.server, queue_name=QUEUE)
+
+    def send(self, job: str, what: str, *, delay: float | None = None) -> None:
+        asyncio.run(self._send(job, what))
+
+    async def _send(self, job: str, what: str) -> None:
+        broker = self.broker()
+        await broker.startup()
+        kicker: AsyncKicker[Any, Any] = AsyncKicker(job, broker, {})
+        await kicker.kiq(str(self.place), what)
+        await broker.shutdown()
+
+    def counts(self) -> Counts:
+        with Redis.from_url(self.server) as redis:
+            return {"ready": redis.llen(QUEUE), "reserved": None}
+
+
+class StreamShop(TaskiqShop):
+    kind = RedisStreamBroker
+
+    def counts(self) -> Counts:
+        with Redis.from_url(self.server) as redis:
+            (group,) = redis.xinfo_groups(QUEUE)
+            return {"ready": group["lag"], "reserved": group["pending"]}
+
+
+class TestTaskiqOnALists(Promises):
+    @pytest.fixture
+    def shop(self, redis_url: str, tmp_path: Path) -> TaskiqShop:
+        return TaskiqShop(redis_url, tmp_path)
+
+
+class TestTaskiqOnAStream(SafePromises):
+    @pytest.fixture
+    def shop(self, redis_url: str, tmp_path: Path) -> StreamShop:
+        return StreamShop(redis_url, tmp_path)
+
+    def test_a_worker_whose_child_is_killed_ends_and_its_task_is_done_by_the_next(
+        self, launch: Launch, shop: StreamShop
+    ) -> None:
+        service = launch(shop.pool(), probe="/readyz")
+        shop.send("hold", "gate")
+        shop.until_done(service, "gate-began")
+        pid = worker_of(service)["pid"]
+        (child,) = [each for each in psutil.Process(pid).children() if "resource_tracker" not in str(each.cmdline())]
+        os.kill(child.pid, signal.SIGKILL)
+        service.until(lambda: done(shop.place).count("gate-began") == 2)
+        shop.allow("gate")
+        shop.until_done(service, "gate-ended")
+        assert [crash["pid"] for crash in service.crashes("jobs")] == [pid]
+
+
+def test_no_job_is_lost_while_workers_are_killed_scaled_rolled_and_drained(run: Run, tmp_path: Path) -> None:
+    outcome = lossless("taskiq-stream", run, tmp_path)
+    assert (outcome.ran, outcome.never, outcome.kills) == (JOBS, (), 2)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_what_a_dead_consumer_had_waits_for_another_as_ready(redis_url: str, tmp_path: Path, groups: int) -> None:
+    shop = StreamShop(redis_url, tmp_path)
+    attendant = Attendant(shop.broker(), [])
+    assert attendant.backlog([QUEUE]) == {"ready": 0, "reserved": 0}
+    with Redis.from_url(redis_url) as redis:
+        for n in range(3):
+            shop.send("work", str(n))
+        for n in range(1, groups):
+            redis.xgroup_create(QUEUE, f"other-{n}", "$")
+        redis.xreadgroup("taskiq", "dead", {QUEUE: ">"}, count=1)
+        redis.xreadgroup("taskiq", "alive", {QUEUE: ">"}, count=1)
+        backlog = attendant.backlog([QUEUE])
+        assert (backlog["ready"], backlog["reserved"]) == (1, 2)
+        assert 0 <= backlog["oldest_age"] < 20
+        assert attendant.reclaim({"id": "dead"}) == 1
+        assert attendant.reclaim({"id": "dead"}) == 0
+        backlog = attendant.backlog([QUEUE])
+        assert (backlog["ready"], backlog["reserved"]) == (2, 1)
+        attendant._loop.run(attendant._broker.shutdown())
+        assert {consumer["name"].decode() for consumer in redis.xinfo_consumers(QUEUE, "taskiq")} == {
+            "alive",
+            *([PARKED] if groups > 1 else []),
+        }
+        assert redis.xlen(QUEUE) == (3 if groups > 1 else 4)
+
+
+def plan(job: JobOptions | None = None, **options: Any) -> Any:
+    table = TaskiqTable(**options)
+    asked = Asked(pool="p", queues=(QUEUE,), options=table, python="python", job=job or JobOptions())
+    return Taskiq().plan(asked)
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "why"),
+    [
+        ({}, "taskiq.app", "is missing"),
+        ({"app": "proj.broker.broker"}, "taskiq.app", "does not name it as the library does"),
+        ({"app": APP, "options": ("-w4",)}, "taskiq.options", "write the pool's workers instead"),
+        ({"app": APP, "options": ("--max-tasks-per-child", "9")}, "taskiq.options", "write recycle.max_jobs instead"),
+        ({"app": APP, "job": JobOptions(tries=3)}, "job.tries", "retry_on_error=True"),
+    ],
+)
+def test_what_taskiq_cannot_do_is_refused_with_the_reason(given: dict[str, Any], key: str, why: str) -> None:
+    with pytest.raises(Unsuited, match=why) as refusal:
+        plan(**given)
+    assert refusal.value.key == key
