@@ -7,29 +7,32 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 from benchmarks import machine
 from benchmarks.contender import MeasureError
 from benchmarks.contenders import ROOT, supervisord_executable
 
-STAMP = struct.Struct("q")  # monotonic ns: what each job writes
+STAMP = struct.Struct("qq")  # what each job writes: monotonic ns, and whose worker did it
 _COMMON = """
-import os, struct, time
+import os, struct, time, zlib
 
 URL, SLICE = os.environ["URL"], float(os.environ["SLICE"])
+WHO = zlib.crc32((os.environ.get("CHAPERONE_WORKER_ID") or os.environ.get("SUPERVISOR_PROCESS_NAME", "")).encode())
 RECORD = os.open(os.environ["RECORD"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
 
 def do():
     if SLICE:
         time.sleep(SLICE)
-    os.write(RECORD, struct.pack("q", time.monotonic_ns()))
+    os.write(RECORD, struct.pack("qq", time.monotonic_ns(), WHO))
 """
 
 
@@ -62,7 +65,7 @@ LIBRARIES = {
         ("-m", "rq.cli", "worker", "--name", "w%(process_num)d", "--worker-ttl", "25",
          "--job-monitoring-interval", "10", "q"),
         'backend = "rq"\nrq.url = "{url}"',
-        1_500,
+        800,
     ),
     "Dramatiq": Library(
         """
@@ -93,9 +96,16 @@ LIBRARIES = {
         """,
         ("-m", "huey.bin.huey_consumer", "app.huey", "-w", "1", "-k", "thread", "-g", "TERM"),
         'backend = "huey"\nhuey.app = "app.huey"',
-        24_000,
+        40_000,
     ),
 }  # fmt: skip
+
+
+class Mark(NamedTuple):
+    """`cpu_ms`: of the supervisor and all workers, so far."""
+
+    done: int
+    cpu_ms: float
 
 
 class Workers:
@@ -130,15 +140,40 @@ class Workers:
                 env={**os.environ, **self.variables, "PYTHONPATH": str(ROOT), "STATE_DIRECTORY": str(self.home)},
             )  # fmt: skip
 
-    def stamps(self) -> Sequence[int]:
-        """Of the jobs that are done."""
+    def done(self) -> Sequence[tuple[int, int]]:
+        """When, and by whom."""
         self.look()
         read = self.record.read_bytes() if self.record.exists() else b""
-        return [stamp for (stamp,) in STAMP.iter_unpack(read[: len(read) // STAMP.size * STAMP.size])]
+        return list(STAMP.iter_unpack(read[: len(read) // STAMP.size * STAMP.size]))
+
+    def all_work(self, many: int) -> bool:
+        return len({who for _, who in self.done()}) == many
 
     def many_done(self) -> int:
         self.look()
         return self.record.stat().st_size // STAMP.size if self.record.exists() else 0
+
+    def await_done(self, many: int, seconds: float) -> None:
+        self.await_fact(seconds, lambda: self.many_done() >= many, f"{many} jobs are not done")
+
+    def await_fact(self, seconds: float, fact: Callable[[], object], otherwise: str) -> None:
+        deadline = time.monotonic() + seconds
+        while not fact():
+            if time.monotonic() > deadline:
+                raise MeasureError(f"cannot go on: {otherwise} under {self.name} in {seconds:g} s")
+            time.sleep(0.02)
+
+    def mark(self) -> Mark:
+        """Of now, with the time of processes that have come and gone."""
+        while True:
+            pids = machine.descendants(self.pid)
+            with suppress(IndexError, OSError):  # one has ended while it was looked at
+                return Mark(self.many_done(), machine.cpu_ms(pids) + sum(map(machine.reaped_cpu_ms, pids)))
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "not started"
+        return self._process.pid
 
     def look(self) -> None:
         if self._process is None or self._process.poll() is not None:

@@ -1,9 +1,9 @@
 """What supervision costs in jobs a second, and how soon a backlog is met: `python -m benchmarks.queues --help`.
 
 Four workers of each library on Redis do jobs that do nothing: under supervisord as the library comes, under ours with
-its agent telling of each job and the backlog read each second. Jobs are in the queue before the workers start; the rate
-is that between the first tenth and the last twentieth. Rounds are interleaved. Read ratios rather than rates, and run
-it on a machine that does nothing else.
+its agent telling of each job and the backlog read each second. Jobs are in the queue before the workers start; what is
+measured begins when all four are at work and a tenth is done, and ends with the last twentieth. Processor time is that
+of the supervisor and the workers, without Redis. Rounds are interleaved: read ratios, on a machine without other work.
 """
 
 import argparse
@@ -12,21 +12,21 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from benchmarks.__main__ import describe_machine, some_of
-from benchmarks.contender import MeasureError
 from benchmarks.contenders import supervisord_executable
 from benchmarks.queue_workers import LIBRARIES, Library, UnderOurs, UnderSupervisord, Workers
 from benchmarks.table import number, percentile
 from tests.backends.servers import Run, empty_redis
 
 WORKERS = 4
-LOST = 120.0
+LOST = 300.0
 """Seconds after which a round that does not come to its end is given up."""
 BACKLOG = 1_000
 SCALED = """
@@ -60,41 +60,50 @@ class Scaled(UnderOurs):
         return [at for at in (datetime.fromisoformat(line[2]).timestamp() - since for line in lines) if at >= 0]
 
 
-def await_fact(workers: Workers, fact: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + LOST
-    while not fact():
-        if time.monotonic() > deadline:
-            raise MeasureError(f"cannot go on: {what} under {workers.name} in {LOST:g} s")
-        time.sleep(0.05)
+class Round(NamedTuple):
+    """`rate`: jobs a second; `cost`: processor time of workers and supervisor, in ms for a thousand jobs."""
+
+    rate: float
+    cost: float
 
 
-def rate(workers: Workers, jobs: int) -> float:
-    """Jobs a second."""
+def measure(workers: Workers, jobs: int) -> Round:
     workers.send(jobs)
     workers.start(str(WORKERS))
-    await_fact(workers, lambda: workers.many_done() >= jobs, f"not all of {jobs} jobs are done")
-    stamps = sorted(workers.stamps())
-    first, last = jobs // 10, jobs - jobs // 20
-    return (last - first) / (stamps[last] - stamps[first]) * 1e9
+    workers.await_fact(LOST, lambda: workers.all_work(WORKERS), "not all workers do something")
+    workers.await_done(jobs // 10, LOST)
+    first = workers.mark()
+    workers.await_done(jobs - jobs // 20, LOST)
+    last = workers.mark()
+    workers.await_done(jobs, LOST)
+    stamps = sorted(at for at, _ in workers.done())
+    done = last.done - first.done
+    seconds = (stamps[last.done - 1] - stamps[first.done - 1]) / 1e9
+    return Round(done / seconds, (last.cpu_ms - first.cpu_ms) / done * 1000)
 
 
 def rates(scratch: Path, run: Run, libraries: Sequence[str], rounds: int, share: float) -> Iterator[str]:
-    yield f"| jobs/s of {WORKERS} workers | supervisord | ours, with telemetry | ratio of each round | median |"
+    yield f"| {WORKERS} workers | supervisord | ours | ratio of each round | median |"
     yield f"|{' --- |' * 5}"
     for name in libraries:
         library = LIBRARIES[name]
-        found: dict[type[Workers], list[float]] = {UnderSupervisord: [], UnderOurs: []}
+        found: dict[type[Workers], list[Round]] = {UnderSupervisord: [], UnderOurs: []}
         for turn in range(rounds):
             kinds = list(found)[:: 1 if turn % 2 else -1]  # nobody is always the first
             for kind in kinds:
                 print(f"{name}, round {turn + 1} of {rounds}: {kind.name}", file=sys.stderr, flush=True)
                 home = scratch / f"{name}-{turn}-{kind.name}"
                 with kind(home, library, empty_redis(run)) as workers:
-                    found[kind].append(rate(workers, max(200, round(library.jobs * share))))
+                    found[kind].append(measure(workers, max(200, round(library.jobs * share))))
         theirs, ours = found[UnderSupervisord], found[UnderOurs]
-        ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
-        each = ", ".join(f"{ratio:.3f}" for ratio in ratios)
-        yield f"| {name} | {number(median(theirs))} | {number(median(ours))} | {each} | {median(ratios):.3f} |"
+        yield row(f"{name}, jobs/s", [each.rate for each in theirs], [each.rate for each in ours])
+        yield row(f"{name}, CPU ms for 1,000 jobs", [each.cost for each in theirs], [each.cost for each in ours])
+
+
+def row(label: str, theirs: Sequence[float], ours: Sequence[float]) -> str:
+    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+    each = ", ".join(f"{ratio:.3f}" for ratio in ratios)
+    return f"| {label} | {number(median(theirs))} | {number(median(ours))} | {each} | {median(ratios):.3f} |"
 
 
 def reaction(scratch: Path, run: Run, library: Library, times: int) -> Iterator[str]:
@@ -103,18 +112,18 @@ def reaction(scratch: Path, run: Run, library: Library, times: int) -> Iterator[
     url = empty_redis(run)
     with Scaled(scratch / "reaction", library, url, seconds=0.2) as workers:
         workers.start("{ min = 1, max = 10 }")
-        await_fact(workers, lambda: workers.ready(0), "no worker is ready")
+        workers.await_fact(LOST, lambda: workers.ready(0), "no worker is ready")
         for turn in range(times):
             print(f"reaction, {turn + 1} of {times}", file=sys.stderr, flush=True)
             time.sleep(random.uniform(3, 4))  # it is idle, and in any phase of its second
             workers.send(BACKLOG)
             since = datetime.now(UTC).timestamp()
-            await_fact(workers, partial(workers.ready, since), "no further worker is ready")
+            workers.await_fact(LOST, partial(workers.ready, since), "no further worker is ready")
             started.append(workers.started(since)[0])
             ready.append(workers.ready(since)[0])
             workers.run_here("import app; app.Redis.from_url(app.URL).delete('rq:queue:q')")
             many = len(workers.started(since))
-            await_fact(workers, partial(workers.has_shrunk, since, many), "it does not shrink")
+            workers.await_fact(LOST, partial(workers.has_shrunk, since, many), "it does not shrink")
     yield f"| a backlog of {BACKLOG} appears → the first additional worker, s | p50 | p95 | most |"
     yield f"|{' --- |' * 4}"
     for what, values in (("its process runs", started), ("it is ready to take jobs", ready)):
