@@ -3,7 +3,9 @@ class that $CHAPERONE_RQ_WORKER names, by default RQ's own.
 """
 
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from mmap import mmap
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ from redis.exceptions import RedisError
 from rq.exceptions import InvalidJobOperation
 from rq.job import Job, JobStatus
 from rq.queue import Queue
-from rq.utils import import_attribute
+from rq.utils import as_text, import_attribute
 
 from chaperone_async.worker import notify
 
@@ -42,10 +44,30 @@ class Outcome:
         return self._memory[1:].partition(b"\0")[0].decode(errors="ignore") if self._memory[0] else None
 
 
-class Worker(Base):
-    """A job counts from when it was taken out of the queue: should the worker die before it has begun with it, the
-    supervisor knows of it."""
+@cache
+def marking(kind: type[Queue]) -> type[Queue]:
+    """A kind of queue that tells at once which job was taken out of it. Should its worker die before it has begun with
+    that job, nobody else knows of it: from several queues, RQ takes it for good."""
 
+    class Marking(kind):  # type: ignore[misc,valid-type]
+        @classmethod
+        def lpop(cls, queue_keys: Sequence[str], timeout: int | None, connection: Any = None) -> Any:
+            return _marked(super().lpop(queue_keys, timeout, connection=connection))
+
+        @classmethod
+        def lmove(cls, connection: Any, queue_key: str, timeout: int | None) -> Any:
+            return _marked(super().lmove(connection, queue_key, timeout))
+
+    return Marking
+
+
+def _marked(taken: Any) -> Any:
+    if taken is not None:
+        notify.mark(as_text(taken[1]))
+    return taken
+
+
+class Worker(Base):
     _outcome = Outcome()
     _error = ""
     _job: notify.Job | None = None
@@ -57,7 +79,11 @@ class Worker(Base):
         if not self._is_ready:  # by now it is registered, and listens to signals
             self._is_ready = True
             notify.ready()
-        taken = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+        kind, self.queue_class = self.queue_class, marking(self.queue_class)
+        try:
+            taken = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+        finally:
+            self.queue_class = kind
         if taken is not None:
             job, queue = taken
             self._job = notify.job(job.id, name=_name(job), queue=queue.name, wait=_wait(job)).start()

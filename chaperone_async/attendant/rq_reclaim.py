@@ -41,9 +41,9 @@ class Reclaiming:
                 had[execution.job_id].append(execution)
             else:
                 busy.add(execution.job_id)
-        for job_id in worker["jobs"]:
+        for job_id in (*worker["jobs"], *filter(None, [worker["mark"]])):
             if job_id not in busy:
-                had[job_id]  # told by the worker, and perhaps not yet in Redis
+                had[job_id]  # it has told of it, perhaps before Redis knew
         many = sum(self._put_back(queue, job_id, had[job_id], worker["id"]) for job_id in had)
         return many + self._forgotten(queue)
 

@@ -156,9 +156,17 @@ def test_a_job_that_was_taken_and_not_begun_goes_back(app: Application, attendan
     job = app.send(work.work, 1)
     app.redis.lmove(app.queue.key, app.queue.intermediate_queue_key)
     assert attendant.backlog([QUEUE])["ready"] == 0
-    assert attendant.reclaim({"id": "jobs-1", "queues": [QUEUE], "jobs": []}) == 1
+    assert attendant.reclaim({"id": "jobs-1", "queues": [QUEUE], "jobs": [], "mark": ""}) == 1
     assert app.queue.job_ids == [job.id]
     assert app.redis.llen(app.queue.intermediate_queue_key) == 0
+
+
+def test_a_job_that_was_taken_from_one_of_several_queues_goes_back_once(app: Application, attendant: Rq) -> None:
+    job = app.send(work.work, 1)
+    app.redis.lpop(app.queue.key)
+    dead = {"id": "jobs-1", "queues": ["other", QUEUE], "jobs": [], "mark": job.id}
+    assert [attendant.reclaim(dead), attendant.reclaim(dead)] == [1, 0]
+    assert app.queue.job_ids == [job.id]
 
 
 @pytest.mark.parametrize(("retry", "status"), [(None, "failed"), (Retry(max=1), "queued")])
@@ -169,7 +177,7 @@ def test_a_job_that_has_cost_too_many_workers_is_left_to_rq(
     for life in ("jobs-1", "jobs-2"):
         assert app.queue.get_job_ids() == [job.id]
         die_with(app, job.id, life)
-        attendant.reclaim({"id": life, "queues": [QUEUE], "jobs": [job.id]})
+        attendant.reclaim({"id": life, "queues": [QUEUE], "jobs": [job.id], "mark": ""})
     assert job.get_status() == status
     assert app.queue.count == FailedJobRegistry(QUEUE, app.redis).count ^ 1
 
