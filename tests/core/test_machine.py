@@ -332,7 +332,7 @@ class PoolMachine(RuleBasedStateMachine):
     def all_goes_well(self) -> None:
         """For so long that every pause for a time, back-off and grace is over."""
         world = self.world
-        for seconds in [1.0] * 90 + [60.0] * 6:
+        for seconds in [1.0] * 150 + [60.0] * 6:  # a pause, a back-off and a canary's trial, one after the other
             for ref in list(world.alive):
                 if {"SIGTERM", "SIGKILL"} & set(world.names(ref)):
                     world.dies(ref, 0)
