@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from chaperone_async.core.expand import own_job_timeout
 from chaperone_async.core.spec import Launch, PoolSpec
 from chaperone_async.system.config.load import Config
 from chaperone_async.system.control_group import allowance, own_groups
@@ -49,8 +50,22 @@ def _lint_pool(pool: PoolSpec, config: Config) -> Iterator[str]:
         )
     if pool.backend is not None and pool.backend.warning is not None:
         yield f"backend: {pool.backend.warning}"
+    yield from _lint_reports(pool)
     yield from _lint_program(pool)
     yield from _lint_launch(pool.launch)
+
+
+def _lint_reports(pool: PoolSpec) -> Iterator[str]:
+    """What rests on workers that tell of their jobs. Those of a command may, by chaperone_async.worker."""
+    if pool.backend is not None and pool.backend.reports:
+        return
+    if pool.health.stall:
+        yield (
+            "health.stall: where workers do not report their jobs, only a backlog that shrinks is progress: "
+            "one that grows for so long has workers recycled that do work; report jobs, or make it longer"
+        )
+    if pool.backend is None and own_job_timeout(pool) is not None:
+        yield "job.timeout: has effect only if the workers report their jobs; or write {timeout} into the command"
 
 
 def _lint_program(pool: PoolSpec) -> Iterator[str]:

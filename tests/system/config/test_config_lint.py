@@ -51,3 +51,10 @@ def test_what_this_machine_lacks_is_warned_of(loaded: Load) -> None:
 
 def test_the_memory_there_is_is_known() -> None:
     assert available_memory() > 10**7
+
+
+def test_what_rests_on_reports_of_jobs_is_warned_of_where_nobody_may_report(loaded: Load) -> None:
+    source = 'backlog.source = { redis_list = "redis://localhost/0#q" }\n'
+    stall, timeout = lint(loaded(f'{POOL}{source}health.stall = "5m"\njob.timeout = 60'), PLENTY)
+    assert "only a backlog that shrinks is progress" in stall
+    assert "job.timeout: has effect only if the workers report their jobs" in timeout
