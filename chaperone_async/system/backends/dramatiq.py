@@ -16,6 +16,7 @@ from chaperone_async.system.config.keys import About, Table
 MAX_DEATHS = 3
 _AGENT = "chaperone_async.agent.dramatiq"
 _LETTING_GO = 1.0  # seconds of a stop that are left when it drops its jobs
+_NO_ORDER = "the order of its queues means nothing to Dramatiq: its workers take from all of them alike"
 _OF_THE_ACTOR = {
     "tries": "each of Dramatiq's actors has its own; write @dramatiq.actor(max_retries=2), and remove it",
     "backoff": "each of Dramatiq's actors has its own; write @dramatiq.actor(min_backoff=1000), and remove it",
@@ -71,6 +72,7 @@ class Dramatiq:
             },
             can=frozenset({"backlog", "failed", "retry", "flush", "reclaim"}),
             needs=("dramatiq",),
+            warning=_NO_ORDER if len(asked.queues) > 1 else None,
         )  # fmt: skip
 
 
