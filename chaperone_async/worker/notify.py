@@ -9,8 +9,9 @@
             task.run()
 
 Messages go to `$NOTIFY_SOCKET` in systemd's sd_notify protocol. They never block and never raise: without a supervisor,
-or when it cannot keep up, they are dropped, which counts, being cumulative, survive. All functions may be called from
-any thread, and from forked children, which count for themselves.
+or when it cannot keep up, they are dropped, which counts, being cumulative, survive; failed jobs are kept for a while,
+and told before the next message. All functions may be called from any thread, and from forked children, which count for
+themselves.
 """
 
 import os
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Job", "extend_timeout", "heartbeat", "job", "mark", "ready", "should_stop", "status", "stopping"]
 
 _MAX_TEXT = 256  # bytes of an id or a name
-_MAX_ARGUMENTS = 12_288  # a datagram holds 16,384
+_MAX_ARGUMENTS = 12_288  # bytes; a datagram holds 16,384
+_MAX_UNSENT = 64  # failed jobs that wait until the supervisor can hear of them
 _MAX_STATUS = 1024
 _BEAT = 0.1  # seconds between heartbeats: more often tells nothing
 
@@ -101,7 +103,7 @@ class Job:
         fields = f"{self._fields}\nX_CHAPERONE_MS={milliseconds:.1f}"
         if error is not None:
             fields += f"\nX_CHAPERONE_ERROR={_clean(_describe(error), _MAX_STATUS)}"
-            if arguments is not None and len(arguments) <= _MAX_ARGUMENTS and "\n" not in arguments:
+            if arguments is not None and _fits(arguments):
                 fields += f"\nX_CHAPERONE_ARGS={arguments}"
         _here().ended(fields, "1" if error is None else "0")
 
@@ -123,6 +125,7 @@ class _Process:
         self._done = 0
         self._failed = 0
         self._running = 0
+        self._unsent: list[str] = []
         self._socket: socket.socket | None = None
         path = os.environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + path[1:] if path.startswith("@") else path
@@ -137,7 +140,9 @@ class _Process:
             self._running = max(0, self._running - 1)  # started before a fork, perhaps
             self._done += ok == "1"
             self._failed += ok == "0"
-            self.send(f"X_CHAPERONE_EVENT=end\nX_CHAPERONE_OK={ok}\n{fields}\n{self._counts()}")
+            message = f"X_CHAPERONE_EVENT=end\nX_CHAPERONE_OK={ok}\n{fields}\n{self._counts()}"
+            if not self.send(message) and ok == "0" and len(self._unsent) < _MAX_UNSENT:
+                self._unsent.append(message)
 
     def send(self, message: str) -> bool:
         """False: it was dropped."""
@@ -146,10 +151,19 @@ class _Process:
         try:
             if self._socket is None:
                 self._socket = _open_socket()
+            if self._unsent:
+                self._send_the_unsent(self._socket)
             self._socket.sendto(message.encode(), self._address)
         except OSError:  # nobody there, or too busy to hear: the work is more important
             return False
         return True
+
+    def _send_the_unsent(self, sender: "socket.socket") -> None:
+        """First: what is told later is about the time after them. Raises OSError."""
+        with self._lock:
+            while self._unsent:
+                sender.sendto(self._unsent[0].encode(), self._address)
+                del self._unsent[:1]
 
     def _counts(self) -> str:
         return f"X_CHAPERONE_DONE={self._done}\nX_CHAPERONE_FAILED={self._failed}\nX_CHAPERONE_RUNNING={self._running}"
@@ -170,6 +184,13 @@ def _open_socket() -> "socket.socket":
     sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     sender.settimeout(0.0)  # non-blocking
     return sender
+
+
+def _fits(arguments: str) -> bool:
+    try:
+        return len(arguments.encode()) <= _MAX_ARGUMENTS and "\n" not in arguments
+    except UnicodeEncodeError:
+        return False
 
 
 def _clean(text: str, limit: int = _MAX_TEXT) -> str:

@@ -174,6 +174,29 @@ def test_overlong_and_odd_texts_still_fit_one_datagram(supervisor: Supervisor) -
     assert start.decode().startswith("X_CHAPERONE_EVENT=start\nX_CHAPERONE_JOB=€?€?")
 
 
+def test_a_failed_job_that_nobody_could_hear_of_is_told_before_the_next_message(supervisor: Supervisor) -> None:
+    process = launch(
+        "while notify._here().send('STATUS=full'): pass\n"
+        "for n in range(100): notify.job(n).start().end('broken', '[]')\n"
+        "print('full', flush=True)\ninput()\n"
+        "while not notify._here().send('STATUS=last'): pass",
+        supervisor.address,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "full\n"
+    while not supervisor.told_nothing_more():
+        pass
+    supervisor.socket.settimeout(10)
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    ends = [supervisor.told() for _ in range(64)]
+    assert [(end["JOB"], end["OK"], end["ARGS"]) for end in ends] == [(str(n), "0", "[]") for n in range(64)]
+    assert supervisor.told() == {"STATUS": "last"}
+    assert process.wait() == 0
+    process.communicate()
+
+
 @pytest.mark.parametrize("address", ["", "/nonexistent/socket", "x" * 200, "@"])
 def test_without_a_supervisor_nothing_happens(address: str) -> None:
     script = "notify.ready(); notify.heartbeat(); notify.status('x')\nwith notify.job('a'): print(notify.should_stop())"
