@@ -13,6 +13,7 @@ from taskiq import AsyncBroker
 from taskiq.kicker import AsyncKicker
 
 from chaperone_async.attendant import Unavailable
+from chaperone_async.attendant.deaths import Deaths
 from chaperone_async.attendant.loop import Loop, check_queue, load
 
 TYPE_CHECKING = False
@@ -24,18 +25,6 @@ PARKED = "chaperone"
 _RECLAIM = 9.0
 _SEND = 30.0
 _PAGE = 1000
-_AGAIN = """
-    local added = 0
-    for i = 2, #ARGV do
-        local found = redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i])
-        if found[1] then
-            redis.call('XADD', KEYS[1], '*', unpack(found[1][2]))
-            added = added + 1
-        end
-        redis.call('XACK', KEYS[1], ARGV[1], ARGV[i])
-    end
-    return added
-"""
 
 
 def attend(settings: "dict[str, Any]") -> "Attendant":
@@ -43,12 +32,13 @@ def attend(settings: "dict[str, Any]") -> "Attendant":
     broker = found() if callable(found) and not isinstance(found, AsyncBroker) else found
     if not isinstance(broker, AsyncBroker):
         raise Unavailable(f"{settings['app']} is a {type(broker).__name__}, not a broker of taskiq")
-    return Attendant(broker, settings.get("modules") or [])
+    return Attendant(broker, settings.get("modules") or [], Deaths(settings.get("max_deaths", 0)))
 
 
 class Attendant:
-    def __init__(self, broker: "Any", modules: "list[str]") -> None:
+    def __init__(self, broker: "Any", modules: "list[str]", deaths: Deaths) -> None:
         self._broker = broker
+        self._deaths = deaths
         self._modules = modules
         self._loop = Loop(RedisError)
         self._has_started = False
@@ -111,14 +101,33 @@ class Attendant:
                 continue
             is_shared = len(groups) > 1
             while left := await redis.xpending_range(stream, group, "-", "+", _PAGE, consumername=worker_id):
-                ids = [each["message_id"] for each in left]
-                if is_shared:
-                    await redis.xclaim(stream, group, PARKED, 0, ids, idle=broker.idle_timeout + 1000, justid=True)
-                    many += len(ids)
-                else:
-                    many += await redis.eval(_AGAIN, 1, stream, group, *ids)
+                for each in left:
+                    many += await self._put_back(redis, stream, each["message_id"], is_shared=is_shared)
             await redis.xgroup_delconsumer(stream, group, worker_id)
         return many
+
+    async def _put_back(self, redis: "Any", stream: str, number: bytes, *, is_shared: bool) -> int:
+        broker = self._broker
+        group = broker.consumer_group_name
+        found = await redis.xrange(stream, number, number)
+        if not found:  # the stream has become too long for it
+            await redis.xack(stream, group, number)
+            return 0
+        fields = found[0][1]
+        if self._deaths.is_last(self._task_of(fields, number)):  # it waits for as long as taskiq alone would have it
+            await redis.xclaim(stream, group, PARKED, 0, [number], justid=True)
+            return 0
+        if is_shared:
+            await redis.xclaim(stream, group, PARKED, 0, [number], idle=broker.idle_timeout + 1000, justid=True)
+        else:
+            await redis.pipeline(transaction=True).xadd(stream, fields).xack(stream, group, number).execute()
+        return 1
+
+    def _task_of(self, fields: "dict[bytes, bytes]", number: bytes) -> str:
+        try:
+            return str(self._broker.formatter.loads(message=fields[b"data"]).task_id)
+        except Exception:  # noqa: BLE001  whatever somebody has put into the stream: a worker will say what it thinks of it
+            return number.decode()
 
     async def _send(self, name: str, args: "list[Any]", kwargs: "dict[str, Any]") -> str:
         if not self._has_started:

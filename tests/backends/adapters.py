@@ -218,7 +218,12 @@ ADAPTERS = {
         'saq = { app = "app.settings", max_deaths = 0 }',
     ),
     "taskiq-list": Adapter("taskiq", "redis", _TASKIQ.format(kind="ListQueueBroker"), 'taskiq.app = "app:broker"'),
-    "taskiq-stream": Adapter("taskiq", "redis", _TASKIQ.format(kind="RedisStreamBroker"), 'taskiq.app = "app:broker"'),
+    "taskiq-stream": Adapter(
+        "taskiq",
+        "redis",
+        _TASKIQ.format(kind="RedisStreamBroker"),
+        'taskiq = { app = "app:broker", max_deaths = 0 }',
+    ),
     "arq": Adapter(
         "arq",
         "redis",

@@ -122,8 +122,8 @@ class Promises:
         assert not service.lines("reclaimed") + service.lines("put back")
 
 
-class SafePromises(Promises):
-    """Of those that keep a job until it is done."""
+class SafePromises:
+    """Of those that keep a job until it is done. With a fixture `shop`."""
 
     def test_the_job_of_a_killed_worker_is_done_by_the_next(self, launch: Launch, shop: Shop) -> None:
         service = launch(shop.pool(), probe="/readyz")

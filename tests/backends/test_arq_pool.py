@@ -14,7 +14,7 @@ from chaperone_async.attendant.arq import Attendant
 from chaperone_async.core.spec import JobOptions
 from chaperone_async.system.backends.arq import Arq, ArqTable
 from chaperone_async.system.backends.protocol import Asked, Unsuited
-from tests.backends.promises import JOBS, QUEUE, Counts, SafePromises, Shop, lossless
+from tests.backends.promises import JOBS, QUEUE, Counts, Promises, SafePromises, Shop, lossless
 from tests.backends.servers import Run
 from tests.e2e.service import Launch
 
@@ -45,7 +45,7 @@ class ArqShop(Shop):
         return {name: found.count(status) for name, status in wanted.items()}
 
 
-class TestArq(SafePromises):
+class TestArq(Promises, SafePromises):
     @pytest.fixture
     def shop(self, redis_url: str, tmp_path: Path) -> ArqShop:
         return ArqShop(redis_url, tmp_path)

@@ -14,7 +14,7 @@ from chaperone_async.attendant.procrastinate import Attendant
 from chaperone_async.core.spec import JobOptions
 from chaperone_async.system.backends.procrastinate import Procrastinate, ProcrastinateTable
 from chaperone_async.system.backends.protocol import Asked, Unsuited
-from tests.backends.promises import JOBS, QUEUE, Counts, SafePromises, Shop, lossless
+from tests.backends.promises import JOBS, QUEUE, Counts, Promises, SafePromises, Shop, lossless
 from tests.backends.servers import Run
 
 APP = "tests.backends.apps.procrastinate_app.app"
@@ -71,7 +71,7 @@ def attendant(shop: ProcrastinateShop) -> Iterator[Attendant]:
     attendant._loop.run(app.close_async())
 
 
-class TestProcrastinate(SafePromises):
+class TestProcrastinate(Promises, SafePromises):
     pass
 
 

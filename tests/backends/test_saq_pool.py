@@ -1,6 +1,9 @@
 """Pools of SAQ workers, by `backend = "saq"` alone, on a real Redis and a real PostgreSQL."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +16,14 @@ from chaperone_async.agent import target
 from chaperone_async.agent.saq import _sent
 from chaperone_async.attendant import Unavailable
 from chaperone_async.attendant.deaths import Deaths
-from chaperone_async.attendant.saq import Attendant, InRedis
+from chaperone_async.attendant.saq import Attendant, InPostgres, InRedis
 from chaperone_async.core.spec import JobOptions
 from chaperone_async.system.backends.protocol import Asked, Unsuited
 from chaperone_async.system.backends.saq import Saq, SaqTable
-from tests.backends.promises import JOBS, QUEUE, Counts, SafePromises, Shop, lossless
+from tests.backends.hearing import hearing
+from tests.backends.promises import JOBS, QUEUE, Counts, Promises, SafePromises, Shop, lossless
 from tests.backends.servers import Run
-from tests.e2e.service import Launch
+from tests.e2e.service import PATIENCE, ROOT, Launch, until
 
 APP = "tests.backends.apps.saq_app.settings"
 
@@ -51,10 +55,40 @@ class SaqShop(Shop):
         return {"ready": queued, "reserved": active, "delayed": delayed}
 
 
-class TestSaq(SafePromises):
-    @pytest.fixture(params=["redis_url", "postgres_url"])
-    def shop(self, request: pytest.FixtureRequest, tmp_path: Path) -> SaqShop:
-        return SaqShop(request.getfixturevalue(request.param), tmp_path)
+class TestSaq(Promises, SafePromises):
+    @pytest.fixture
+    def shop(self, redis_url: str, tmp_path: Path) -> SaqShop:
+        return SaqShop(redis_url, tmp_path)
+
+    def test_a_worker_says_once_that_it_is_ready_and_goes_on_giving_signs_of_life(self, shop: SaqShop) -> None:
+        with hearing() as heard:
+            more = {"TEST_SERVER": shop.server, "NOTIFY_SOCKET": str(heard.path), "PYTHONPATH": str(ROOT)}
+            asked = plan(app=APP)
+            command = [sys.executable, *asked.command[1:]]
+            worker = subprocess.Popen(command, env={**os.environ, **dict(asked.env), **more}, cwd=shop.place)
+            until(lambda: heard.count("WATCHDOG") > 2)
+            worker.terminate()
+            assert worker.wait(PATIENCE) == 0
+        assert heard.count("READY") == 1
+
+
+class TestSaqInPostgres(SafePromises):
+    @pytest.fixture
+    def shop(self, postgres_url: str, tmp_path: Path) -> SaqShop:
+        return SaqShop(postgres_url, tmp_path)
+
+    def test_its_figures_are_those_of_saq_itself(self, shop: SaqShop) -> None:
+        queue = Queue.from_url(shop.server, name=QUEUE)
+        attendant = Attendant(InPostgres(queue), Deaths(0))
+        for n in range(3):
+            shop.send("work", str(n))
+        shop.send("work", "later", delay=3600)
+        backlog = attendant.backlog([QUEUE])
+        assert {name: backlog[name] for name in shop.counts()} == shop.counts()
+        assert (backlog["ready"], backlog["reserved"], backlog["delayed"]) == (3, 0, 1)
+        assert 0 <= backlog["oldest_age"] < 20
+        assert 3500 < backlog["next_due"] <= 3600
+        attendant._loop.run(queue.disconnect())
 
 
 def test_no_job_is_lost_while_workers_are_killed_scaled_rolled_and_drained(run: Run, tmp_path: Path) -> None:
@@ -129,6 +163,14 @@ def test_a_job_is_sent_again_with_its_own_properties(attendant: Attendant) -> No
     assert (job.kwargs, job.timeout, job.retries) == ({"n": 1}, 300, 4)
     with pytest.raises(Unavailable, match="the application has the queue 'mails', not 'letters'"):
         attendant.send("work", [], {}, "letters")
+
+
+def test_a_pool_that_names_no_queue_works_on_the_applications(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAPERONE_QUEUE", "default")
+    assert target.queue_name("mails") == "default"
+    monkeypatch.setenv("CHAPERONE_QUEUE", "letters")
+    with pytest.raises(SystemExit, match="cannot work on the queue 'letters'"):
+        target.queue_name("mails")
 
 
 @pytest.mark.parametrize("strange", [{"n": object()}, {"n": (1, 2)}, {"n": {1: 2}}, {"n": float("nan")}])

@@ -12,6 +12,7 @@ from redis import Redis
 from taskiq.kicker import AsyncKicker
 from taskiq_redis import ListQueueBroker, RedisStreamBroker
 
+from chaperone_async.attendant.deaths import Deaths
 from chaperone_async.attendant.taskiq import PARKED, Attendant
 from chaperone_async.core.spec import JobOptions
 from chaperone_async.system.backends.protocol import Asked, Unsuited
@@ -66,7 +67,7 @@ class TestTaskiqOnALists(Promises):
         return TaskiqShop(redis_url, tmp_path)
 
 
-class TestTaskiqOnAStream(SafePromises):
+class TestTaskiqOnAStream(Promises, SafePromises):
     @pytest.fixture
     def shop(self, redis_url: str, tmp_path: Path) -> StreamShop:
         return StreamShop(redis_url, tmp_path)
@@ -94,7 +95,7 @@ def test_no_job_is_lost_while_workers_are_killed_scaled_rolled_and_drained(run: 
 @pytest.mark.parametrize("groups", [1, 2])
 def test_what_a_dead_consumer_had_waits_for_another_as_ready(redis_url: str, tmp_path: Path, groups: int) -> None:
     shop = StreamShop(redis_url, tmp_path)
-    attendant = Attendant(shop.broker(), [])
+    attendant = Attendant(shop.broker(), [], Deaths(2))
     assert attendant.backlog([QUEUE]) == {"ready": 0, "reserved": 0}
     with Redis.from_url(redis_url) as redis:
         for n in range(3):
@@ -116,6 +117,20 @@ def test_what_a_dead_consumer_had_waits_for_another_as_ready(redis_url: str, tmp
             *([PARKED] if groups > 1 else []),
         }
         assert redis.xlen(QUEUE) == (3 if groups > 1 else 4)
+
+
+def test_a_task_that_has_cost_too_many_workers_has_to_wait(redis_url: str, tmp_path: Path) -> None:
+    shop = StreamShop(redis_url, tmp_path)
+    attendant = Attendant(shop.broker(), [], Deaths(2))
+    shop.send("work", "deadly")
+    with Redis.from_url(redis_url) as redis:
+        for life, goes_back in (("one", 1), ("two", 0)):
+            redis.xreadgroup("taskiq", life, {QUEUE: ">"}, count=1)
+            assert attendant.reclaim({"id": life}) == goes_back
+        attendant._loop.run(attendant._broker.shutdown())
+        (waiting,) = redis.xpending_range(QUEUE, "taskiq", "-", "+", 9)
+        assert waiting["consumer"] == PARKED.encode()
+        assert waiting["time_since_delivered"] < 60_000 < shop.broker().idle_timeout
 
 
 def plan(job: JobOptions | None = None, **options: Any) -> Any:

@@ -12,6 +12,7 @@ from chaperone_async.system.backends.refusal import refuse_arguments, refuse_job
 from chaperone_async.system.config import units, words
 from chaperone_async.system.config.keys import About, Table
 
+MAX_DEATHS = 3
 _OF_THE_TASK = {
     "tries": "each task of taskiq has its own; remove it, and write @broker.task(retry_on_error=True, max_retries=3)",
     "backoff": "taskiq leaves it to a middleware; remove it, and add a SmartRetryMiddleware to the broker",
@@ -41,6 +42,14 @@ class TaskiqTable(Table):
         units.PositiveCount | None,
         About("how many a worker takes from a Redis stream at once; by default those it works on at a time", 1),
     ] = None
+    max_deaths: Annotated[
+        units.Count | None,
+        About(
+            "of a stream: a task whose worker dies goes back at once, but once it has cost so many only after the"
+            " broker's idle_timeout; 0: always at once",
+            MAX_DEATHS,
+        ),
+    ] = None
     options: Annotated[
         tuple[words.Text, ...] | None, About("further arguments of taskiq worker", ["--ack-type", "when_executed"])
     ] = None
@@ -67,7 +76,11 @@ class Taskiq:
             env=environment(app, prefetch=int(options.prefetch or tasks)),
             reports=True,
             attendant="chaperone_async.attendant.taskiq",
-            settings={"app": app, "modules": modules},
+            settings={
+                "app": app,
+                "modules": modules,
+                "max_deaths": MAX_DEATHS if options.max_deaths is None else int(options.max_deaths),
+            },
             can=frozenset({"backlog", "reclaim"}),
             keeps_failed=False,
             needs=("taskiq",),
