@@ -10,6 +10,7 @@ import sys
 from threading import get_ident
 
 from celery import bootsteps, signals
+from celery.utils.log import get_logger
 from celery.worker import state as worker_state
 from kombu.utils.json import dumps
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+logger = get_logger(__name__)
 HOLDER = "chaperone"
 """The key, in a message that Redis keeps for a worker, of that worker's id."""
 _LOOK = 0.5  # seconds between looks from within the consumer's loop
@@ -118,10 +120,13 @@ class Presence(bootsteps.StartStopStep):
         self._beats = False
         if "BRPOP" in getattr(channel, "handlers", ()):  # Redis
             _sign(channel.qos)
+            kind = type(consumer.pool).__module__.rpartition(".")[2]
             # Where jobs run in the loop itself it would fall silent with each. Without a hub nobody looks after us.
-            self._beats = consumer.hub is not None and "solo" not in type(consumer.pool).__module__
+            self._beats = consumer.hub is not None and kind != "solo"
             if self._beats:
                 _listen(channel)
+            if consumer.restart_count and kind == "prefork":
+                _give_back(consumer, channel)
 
     def register_with_event_loop(self, consumer: "Any", hub: "Any") -> None:
         hub.call_repeatedly(_LOOK, self.look, consumer)
@@ -167,6 +172,23 @@ class Presence(bootsteps.StartStopStep):
             step = next((step for step in consumer.steps if isinstance(step, cls)), None)
             if step is not None:
                 consumer.call_soon(step.look, consumer)
+
+
+def _give_back(consumer: "Any", channel: "Any") -> None:
+    """The connection before has broken. What came by it and was not begun Celery has forgotten, since the broker will
+    deliver it again: Redis does, but when its visibility timeout is over, unless it could be told at once."""
+    from chaperone_async.attendant.celery_redis import RedisQueues
+
+    begun = {request.id for request in worker_state.active_requests}
+    try:
+        many = RedisQueues(consumer.app, channel).put_back(_WORKER, (), but=begun)
+    except consumer.connection_errors:
+        raise  # it has broken, too: this all begins again
+    except Exception as error:  # noqa: BLE001  the worker shall work, whatever this Redis does not let us do
+        logger.warning("cannot put back what an earlier connection had been given: %r", error)
+    else:
+        if many:
+            logger.warning("put back %d messages that an earlier connection had been given", many)
 
 
 def _sign(qos: "Any") -> None:

@@ -8,6 +8,7 @@ from redis import Redis
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
     from typing import Any
 
 HOLDER, DEATHS = "chaperone", "chaperone_deaths"
@@ -29,9 +30,10 @@ class RedisQueues:
     has not acknowledged is in one hash for all."""
 
     def __init__(self, app: "Any", channel: "Any") -> None:
-        for queue in app.amqp.queues.values():  # kombu finds a message's queues only by exchanges that it knows
-            if queue.exchange is not None and queue.exchange.name:
-                channel.exchange_declare(exchange=queue.exchange.name, type=queue.exchange.type)
+        # Kombu finds a message's queues only by exchanges that it knows.
+        for exchange in {queue.exchange for queue in app.amqp.queues.values() if queue.exchange}:
+            if exchange.name and exchange.name not in channel.get_exchanges():
+                channel.exchange_declare(exchange=exchange.name, type=exchange.type)
         self._channel = channel
         self._client: Any = Redis(connection_pool=channel.pool)  # kombu's puts the prefix before some keys only
         self._prefix = channel.global_keyprefix
@@ -65,24 +67,27 @@ class RedisQueues:
             "next_due": min(delays, default=None),
         }
 
-    def put_back(self, worker: "dict[str, Any]", max_deaths: int) -> int:
-        """The jobs it had in work come last, for one of them may be why it died; the others are the next again. One
-        that has cost too many stays where it is: Redis gives it back when its visibility timeout is over."""
-        mark, begun = dumps({HOLDER: worker["id"]})[1:-1].encode(), set(worker["jobs"])
+    def put_back(
+        self, worker_id: str, begun: "Iterable[str]", max_deaths: int = 0, *, but: "Container[str]" = ()
+    ) -> int:
+        """What this worker had been given, apart from the jobs `but`. Those that it had begun come last, for one of
+        them may be why it died; the others are the next again. One that has cost too many workers stays where it is:
+        Redis gives it back when its visibility timeout is over."""
+        mark, begun = dumps({HOLDER: worker_id})[1:-1].encode(), set(begun)
         held = [
             (self._client.zscore(self._index, tag) or 0.0, tag, entry)
             for tag, entry in self._client.hscan_iter(self._held, count=500)
-            if mark in entry and loads(entry)[0].get(HOLDER) == worker["id"]
+            if mark in entry and loads(entry)[0].get(HOLDER) == worker_id
         ]
         many = 0
         for _, tag, entry in sorted(held, reverse=True):
             message, exchange, key = loads(entry)
             del message[HOLDER]
-            push = "RPUSH"
-            if message["headers"].get("id") in begun:
+            job, push = message["headers"].get("id"), "RPUSH"
+            if job in begun:
                 push = "LPUSH"
                 message[DEATHS] = message.get(DEATHS, 0) + 1
-            if not max_deaths or message.get(DEATHS, 0) < max_deaths:
+            if job not in but and not 0 < max_deaths <= message.get(DEATHS, 0):
                 many += self._move(tag, entry, push, message, self._queues(exchange, key))
         return many
 
