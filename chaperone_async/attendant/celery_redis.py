@@ -30,10 +30,9 @@ class RedisQueues:
     has not acknowledged is in one hash for all."""
 
     def __init__(self, app: "Any", channel: "Any") -> None:
-        # Kombu finds a message's queues only by exchanges that it knows.
-        for exchange in {queue.exchange for queue in app.amqp.queues.values() if queue.exchange}:
-            if exchange.name and exchange.name not in channel.get_exchanges():
-                channel.exchange_declare(exchange=exchange.name, type=exchange.type)
+        for queue in app.amqp.queues.values():  # kombu finds a message's queues only by exchanges that it knows
+            if queue.exchange:
+                queue.exchange(channel).declare()
         self._channel = channel
         self._client: Any = Redis(connection_pool=channel.pool)  # kombu's puts the prefix before some keys only
         self._prefix = channel.global_keyprefix

@@ -72,3 +72,28 @@ def test_while_redis_is_away_the_pool_stays_and_afterwards_the_work_goes_on(
         shop.send("note", number)
     service.until(lambda: set(shop.done) == set(range(30)), seconds=40)
     service.until(lambda: not service.pool("jobs")["degraded"])
+
+
+def test_paused_or_resumed_a_worker_is_so_on_its_next_connection_too(
+    own_redis: OwnRedis, open_celery: Open, launch: Launch
+) -> None:
+    shop = open_celery(own_redis.url)
+    service = launch(shop.pool('celery.options = ["-lINFO"]'))
+    before = service.pids("jobs")
+    with Redis.from_url(own_redis.url) as client:
+
+        def lose_connections(nth: int) -> None:
+            client.client_kill_filter(_type="normal", skipme=True)
+            service.until(lambda: len(service.lines("Connected to")) == nth)
+
+        assert service.cli("pause", "jobs").code == 0
+        service.until(lambda: service.lines("Canceling queue jobs"))
+        lose_connections(2)
+        shop.send("note", 1)
+        service.until(lambda: backlog(service)["ready"] == 1)
+        assert service.cli("resume", "jobs").code == 0
+        service.until(lambda: shop.done == [1])
+        lose_connections(3)
+        shop.send("note", 2)
+        service.until(lambda: shop.done == [1, 2])
+    assert service.pids("jobs") == before
