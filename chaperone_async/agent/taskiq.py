@@ -1,8 +1,9 @@
 """The broker for `taskiq worker chaperone_async.agent.taskiq:broker`: the application's own, and what tells the
 supervisor when the worker takes tasks, and of its tasks.
 
-There are no heartbeats: a worker of a Redis list hangs on its connection as long as there is no task. In the group of
-a Redis stream it gets its id for a name, so that what it leaves behind can be told, and takes only what it works on.
+An idle worker is made to stop when it is asked to. There are no heartbeats: one of a Redis list hangs on its connection
+as long as there is no task. In the group of a Redis stream a worker has its id for a name, so that what it leaves behind
+can be told, and takes only what it works on.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from typing import Any
 
-_KNOCK = 1.0  # seconds between two tries to reach the broker
+_KNOCK = 1.0  # seconds between two tries to reach the broker, or to make it let go
 
 
 def broker() -> AsyncBroker:
@@ -73,19 +74,40 @@ def _join(broker: "Any") -> None:
 
 
 def _announce(broker: AsyncBroker) -> None:
-    """That it listens."""
+    """That it listens; and see to it that it stops to when it is asked to, once."""
     listen = broker.listen
 
     async def listening() -> "AsyncGenerator[Any, None]":
         knocking = asyncio.create_task(_knock(broker))
         try:
             async with aclosing(listen()) as messages:
-                async for message in messages:
+                while True:
+                    step = asyncio.create_task(_next(messages))
+                    try:
+                        await asyncio.wait({step})
+                    except asyncio.CancelledError:
+                        if not await _give_up(step):
+                            raise
+                    if (message := step.result()) is None:
+                        return
                     yield message
         finally:
             knocking.cancel()
 
     broker.listen = listening  # type: ignore[method-assign]
+
+
+async def _next(messages: "AsyncGenerator[Any, None]") -> "Any":
+    return await anext(messages, None)
+
+
+async def _give_up(step: "asyncio.Task[Any]") -> bool:
+    """Whether it has brought something nevertheless. A client of Redis may miss that it is cancelled, in the moment
+    that it begins with a command: it would wait for ever."""
+    while not step.done():
+        step.cancel()
+        await asyncio.wait({step}, timeout=_KNOCK)
+    return not step.cancelled()
 
 
 async def _knock(broker: "Any") -> None:

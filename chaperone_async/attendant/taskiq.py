@@ -55,7 +55,13 @@ class Attendant:
         return {}
 
     def reclaim(self, worker: "dict[str, Any]") -> int:
-        return self._loop.run(self._reclaim(worker["id"]), _RECLAIM) if self._is_stream else 0
+        if self._is_stream:
+            return self._loop.run(self._reclaim(worker["id"]), _RECLAIM)
+        lost = len(worker["jobs"])
+        if self._is_list and lost:
+            what = "1 task is lost" if lost == 1 else f"{lost} tasks are lost"
+            raise Unavailable(f"{what}: a Redis list forgets a task when it gives it out; use a RedisStreamBroker")
+        return 0
 
     def send(self, name: str, args: "list[Any]", kwargs: "dict[str, Any]", queue: str) -> str:
         own = getattr(self._broker, "queue_name", queue)

@@ -61,10 +61,18 @@ class StreamShop(TaskiqShop):
             return {"ready": group["lag"], "reserved": group["pending"]}
 
 
-class TestTaskiqOnALists(Promises):
+class TestTaskiqOnAList(Promises):
     @pytest.fixture
     def shop(self, redis_url: str, tmp_path: Path) -> TaskiqShop:
         return TaskiqShop(redis_url, tmp_path)
+
+    def test_the_task_of_a_killed_worker_is_lost_and_that_is_said(self, launch: Launch, shop: TaskiqShop) -> None:
+        service = launch(shop.pool(), probe="/readyz")
+        shop.send("hold", "gate")
+        shop.until_done(service, "gate-began")
+        service.until(lambda: worker_of(service)["activity"] == "busy")
+        os.kill(worker_of(service)["pid"], signal.SIGKILL)
+        service.until(lambda: service.lines("1 task is lost: a Redis list forgets a task", "use a RedisStreamBroker"))
 
 
 class TestTaskiqOnAStream(Promises, SafePromises):
