@@ -1,9 +1,9 @@
 """The broker for `taskiq worker chaperone_async.agent.taskiq:broker`: the application's own, and what tells the
 supervisor when the worker takes tasks, and of its tasks.
 
-An idle worker is made to stop when it is asked to. There are no heartbeats: one of a Redis list hangs on its connection
-as long as there is no task. In the group of a Redis stream a worker has its id for a name, so that what it leaves behind
-can be told, and takes only what it works on.
+An idle worker is made to stop when it is asked to. There are no heartbeats: a worker of a Redis list hangs on its
+connection as long as there is no task. In the group of a Redis stream a worker has its id for a name, so that what it
+leaves behind can be told, and takes only what it works on.
 """
 
 import asyncio
