@@ -113,7 +113,7 @@ def test_a_key_of_another_type_is_unknown_and_not_empty(asked: Attendant, redis_
 
 
 def test_a_wrong_password_is_told_without_it(asked: Attendant, redis_url: str, redis: Any) -> None:
-    redis.acl_setuser("jobs", enabled=True, passwords=["+right"], commands=["+llen"], keys=["*"])
+    redis.acl_setuser("jobs", enabled=True, passwords=["+right"], commands=["+llen", "+select"], keys=["*"])
     try:
         address = redis_url.replace("redis://", "redis://jobs:wr%6Fng-one@")
         why = asked.refusal("redis_list", f"{address}#emails")
