@@ -3,16 +3,20 @@
 import json
 import os
 import signal
+import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from http.client import HTTPResponse
 from pathlib import Path
 
+from chaperone_async.core.expand import expand
+from chaperone_async.system.config.load import load
 from tests.backends.adapters import ADAPTERS
 from tests.backends.apps.work import done
+from tests.backends.hearing import hearing
 from tests.backends.lossless import Outcome, prepared, url_of
 from tests.backends.servers import Run
-from tests.e2e.service import Connection, Document, Launch, Service
+from tests.e2e.service import PATIENCE, ROOT, Connection, Document, Launch, Service, until
 
 QUEUE = "mails"
 JOBS = int(os.environ.get("NO_JOB_LOST", "60"))
@@ -24,6 +28,7 @@ class Shop(ABC):
 
     backend: str
     options: str = ""
+    beats = True
 
     def __init__(self, server: str, place: Path) -> None:
         self.server, self.place = server, place
@@ -120,6 +125,20 @@ class Promises:
         assert service.wait() == 0
         assert done(shop.place) == ["gate-began", "gate-ended"]
         assert not service.lines("reclaimed") + service.lines("put back")
+
+    def test_a_worker_says_once_that_it_is_ready_and_goes_on_giving_signs_of_life(self, shop: Shop) -> None:
+        (shop.place / "chaperone.toml").write_text(shop.pool())
+        (spec,) = load(shop.place / "chaperone.toml", {}).pools
+        with hearing() as heard:
+            own = {"NOTIFY_SOCKET": str(heard.path), "PYTHONPATH": str(ROOT), **dict(spec.launch.env)}
+            command = [expand(word, {"worker_id": "w-1", "queue": QUEUE, "sleep": "1"}) for word in spec.command]
+            worker = subprocess.Popen(command, env={**os.environ, **own}, cwd=shop.place)
+            until(lambda: heard.count("READY"))
+            if shop.beats:
+                until(lambda: heard.count("WATCHDOG") > 2)
+            worker.terminate()
+            assert worker.wait(PATIENCE) == 0
+        assert heard.count("READY") == 1
 
 
 class SafePromises:

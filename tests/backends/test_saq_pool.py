@@ -1,9 +1,6 @@
 """Pools of SAQ workers, by `backend = "saq"` alone, on a real Redis and a real PostgreSQL."""
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +17,9 @@ from chaperone_async.attendant.saq import Attendant, InPostgres, InRedis
 from chaperone_async.core.spec import JobOptions
 from chaperone_async.system.backends.protocol import Asked, Unsuited
 from chaperone_async.system.backends.saq import Saq, SaqTable
-from tests.backends.hearing import hearing
 from tests.backends.promises import JOBS, QUEUE, Counts, Promises, SafePromises, Shop, lossless
 from tests.backends.servers import Run
-from tests.e2e.service import PATIENCE, ROOT, Launch, until
+from tests.e2e.service import Launch
 
 APP = "tests.backends.apps.saq_app.settings"
 
@@ -59,17 +55,6 @@ class TestSaq(Promises, SafePromises):
     @pytest.fixture
     def shop(self, redis_url: str, tmp_path: Path) -> SaqShop:
         return SaqShop(redis_url, tmp_path)
-
-    def test_a_worker_says_once_that_it_is_ready_and_goes_on_giving_signs_of_life(self, shop: SaqShop) -> None:
-        with hearing() as heard:
-            more = {"TEST_SERVER": shop.server, "NOTIFY_SOCKET": str(heard.path), "PYTHONPATH": str(ROOT)}
-            asked = plan(app=APP)
-            command = [sys.executable, *asked.command[1:]]
-            worker = subprocess.Popen(command, env={**os.environ, **dict(asked.env), **more}, cwd=shop.place)
-            until(lambda: heard.count("WATCHDOG") > 2)
-            worker.terminate()
-            assert worker.wait(PATIENCE) == 0
-        assert heard.count("READY") == 1
 
 
 class TestSaqInPostgres(SafePromises):

@@ -29,6 +29,7 @@ class TaskiqShop(Shop):
     backend = "taskiq"
     options = f'taskiq.app = "{APP}"'
     kind: Any = ListQueueBroker
+    beats = False
 
     @property
     def env(self) -> dict[str, str]:
