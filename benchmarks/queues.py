@@ -9,6 +9,7 @@ of the supervisor and the workers, without Redis. Rounds are interleaved: read r
 import argparse
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -19,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks.__main__ import describe_machine, some_of
+from benchmarks.__main__ import describe_machine, some_of, unwind
 from benchmarks.contenders import supervisord_executable
 from benchmarks.queue_workers import LIBRARIES, Library, UnderOurs, UnderSupervisord, Workers
 from benchmarks.table import number, percentile
@@ -141,6 +142,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a tenth of the jobs, once: does it run at all?")
     arguments = parser.parse_args()
     rounds, share, reactions = (1, 0.1, 2) if arguments.quick else (arguments.rounds, 1.0, arguments.reactions)
+    signal.signal(signal.SIGTERM, unwind)
     supervisord_executable()  # installed before anything is timed
     print(", ".join(f"{key} {value}" for key, value in describe_machine().items()), "\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="chaperone-bench-") as directory:

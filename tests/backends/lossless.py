@@ -190,6 +190,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--log", action="store_true", help="print the supervisor's log, too")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and leave nothing behind
     adapter = ADAPTERS[arguments.adapter]
     with tempfile.TemporaryDirectory(prefix="chaperone-lossless-") as place:
         try:
