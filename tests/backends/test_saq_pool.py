@@ -19,7 +19,6 @@ from chaperone_async.system.backends.protocol import Asked, Unsuited
 from chaperone_async.system.backends.saq import Saq, SaqTable
 from tests.backends.promises import JOBS, QUEUE, Counts, Promises, SafePromises, Shop, lossless
 from tests.backends.servers import Run
-from tests.e2e.service import Launch
 
 APP = "tests.backends.apps.saq_app.settings"
 
@@ -183,10 +182,3 @@ def test_what_saq_cannot_do_is_refused_with_the_reason(given: dict[str, Any], ke
     with pytest.raises(Unsuited, match=why) as refusal:
         plan(**given)
     assert refusal.value.key == key
-
-
-def test_a_pool_of_another_queue_than_the_applications_says_so(launch: Launch, redis_url: str, tmp_path: Path) -> None:
-    shop = SaqShop(redis_url, tmp_path)
-    service = launch(shop.pool().replace(f'"{QUEUE}"', '"letters"'), probe=None)
-    service.until(lambda: service.lines("cannot work on the queue 'letters'", "write that as the pool's queue"))
-    service.until(lambda: service.lines("the application has the queue 'mails', not 'letters'"))

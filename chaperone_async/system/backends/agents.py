@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from chaperone_async.system.backends.protocol import Asked, Unsuited
 
-_LETTING_GO = 2.0  # seconds of a stop that are left when a worker gives up waiting for its jobs
+LETTING_GO = 2.0
+"""Seconds of a stop that are left when a worker gives up waiting for its jobs."""
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _FORMS = {".": re.compile(rf"{_NAME}\.[^\W\d]\w*"), ":": re.compile(rf"{_NAME}:{_NAME}")}
 
@@ -35,9 +36,9 @@ def only_queue(asked: Asked, who: str) -> str:
     return asked.queues[0]
 
 
-def patience(asked: Asked) -> float:
+def patience(asked: Asked, left: float = LETTING_GO) -> float:
     """Seconds that a worker which is asked to stop waits for its jobs: it is to end by itself, before it is killed."""
-    return max(asked.stop_timeout - _LETTING_GO, asked.stop_timeout / 2)
+    return max(asked.stop_timeout - left, asked.stop_timeout / 2)
 
 
 def further(options: tuple[str, ...] | None) -> Iterator[str]:

@@ -13,6 +13,7 @@ from chaperone_async.system.config import units, words
 from chaperone_async.system.config.keys import About, Table
 
 MAX_DEATHS = 3
+_LETTING_GO = 4.0  # as it takes up to three until the child has heard of it
 _OF_THE_TASK = {
     "tries": "each task of taskiq has its own; remove it, and write @broker.task(retry_on_error=True, max_retries=3)",
     "backoff": "taskiq leaves it to a middleware; remove it, and add a SmartRetryMiddleware to the broker",
@@ -71,7 +72,7 @@ class Taskiq:
             command=(
                 asked.python, "-m", "taskiq", "worker", "chaperone_async.agent.taskiq:broker", *modules,
                 "--workers", "1", "--max-async-tasks", str(tasks), "--max-fails", "1",
-                "--wait-tasks-timeout", f"{patience(asked):g}", *further(options.options),
+                "--wait-tasks-timeout", f"{patience(asked, _LETTING_GO):g}", *further(options.options),
             ),
             env=environment(app, prefetch=int(options.prefetch or tasks)),
             reports=True,
