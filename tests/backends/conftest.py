@@ -15,6 +15,14 @@ from tests.e2e.conftest import launch, script
 __all__ = ["launch", "script"]
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """RabbitMQ takes seconds to start: it begins with the first tests of all."""
+    wanted = any("rabbitmq_url" in getattr(item, "fixturenames", ()) for item in session.items)
+    if wanted and not session.config.option.collectonly:
+        factory: pytest.TempPathFactory = session.config._tmp_path_factory  # type: ignore[attr-defined]
+        servers.start("rabbitmq", servers.this_run(factory.getbasetemp()))
+
+
 @pytest.fixture
 def application(tmp_path: Path) -> Callable[..., Application]:
     def make(tasks: str, options: str = "") -> Application:

@@ -34,31 +34,27 @@ def this_run(base: Path) -> Run:
 
 def address(kind: str, run: Run) -> str:
     """Of the run's server."""
-    record = run.shared / f"{kind}.server"
-    with (run.shared / f"{kind}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not record.exists():
-            _start(kind, run, record)
+    record, log = start(kind, run)
+    until(record.exists, START + 5, log.read_text)
     said = record.read_text()
     if said.startswith(FAILED):
         pytest.fail(said, pytrace=False)
     return said
 
 
-def _start(kind: str, run: Run, record: Path) -> None:
+def start(kind: str, run: Run) -> tuple[Path, Path]:
+    """If nobody has yet. The file that will have its address, and one for what goes wrong before."""
+    record, log = run.shared / f"{kind}.server", run.shared / f"{kind}.log"
     command = [sys.executable, "-m", "tests.backends.keeper", kind, str(run.pid), str(record)]
-    log = record.with_suffix(".log")
-    with log.open("wb") as output:
-        subprocess.run(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            check=True,
-        )
-    until(record.exists, START + 5, log.read_text)
+    with (run.shared / f"{kind}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not log.exists():
+            with log.open("wb") as output:
+                subprocess.run(
+                    command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                    check=True,
+                )  # fmt: skip
+    return record, log
 
 
 def empty_redis(run: Run) -> str:
