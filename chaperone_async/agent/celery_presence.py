@@ -1,23 +1,16 @@
-"""What we add to Celery's consumer: heartbeats while it hears the broker, the pause, and in Redis, beside each message,
-who has it."""
-
-import os
+"""What we add to Celery's consumer: heartbeats while it hears the broker, and the pause."""
 
 from celery import bootsteps
-from celery.utils.log import get_logger
 from celery.worker import state as worker_state
 
+from chaperone_async.agent.celery_redis import RedisConsumer, give_back
 from chaperone_async.worker import notify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-HOLDER = "chaperone"
-"""The key, in a message that Redis keeps for a worker, of that worker's id."""
 _LOOK = 0.5  # seconds between looks from within the consumer's loop
-_WORKER = os.environ.get("CHAPERONE_WORKER_ID", "")
-logger = get_logger(__name__)
 
 
 class Presence(bootsteps.StartStopStep):
@@ -37,14 +30,12 @@ class Presence(bootsteps.StartStopStep):
         channel = consumer.task_consumer.channel
         self._beats = False
         if "BRPOP" in getattr(channel, "handlers", ()):  # Redis
-            _sign(channel.qos)
             kind = type(consumer.pool).__module__.rpartition(".")[2]
             # Where jobs run in the loop itself it would fall silent with each. Without a hub nobody looks after us.
             self._beats = consumer.hub is not None and kind != "solo"
-            if self._beats:
-                _listen(channel)
+            RedisConsumer(channel, beats=self._beats)
             if consumer.restart_count and kind == "prefork":
-                _give_back(consumer, channel)
+                give_back(consumer, channel)
 
     def register_with_event_loop(self, consumer: "Any", hub: "Any") -> None:
         hub.call_repeatedly(_LOOK, self.look, consumer)
@@ -90,43 +81,3 @@ class Presence(bootsteps.StartStopStep):
             step = next((step for step in consumer.steps if isinstance(step, cls)), None)
             if step is not None:
                 consumer.call_soon(step.look, consumer)
-
-
-def _give_back(consumer: "Any", channel: "Any") -> None:
-    """The connection before has broken. What came by it and was not begun Celery has forgotten, since the broker will
-    deliver it again: Redis does, but when its visibility timeout is over, unless it could be told at once."""
-    from chaperone_async.attendant.celery_redis import RedisQueues
-
-    begun = {request.id for request in worker_state.active_requests}
-    try:
-        many = RedisQueues(consumer.app, channel).put_back(_WORKER, (), but=begun)
-    except consumer.connection_errors:
-        raise  # it has broken, too: this all begins again
-    except Exception as error:  # noqa: BLE001  the worker shall work, whatever this Redis does not let us do
-        logger.warning("cannot put back what an earlier connection had been given: %r", error)
-    else:
-        if many:
-            logger.warning("put back %d messages that an earlier connection had been given", many)
-
-
-def _sign(qos: "Any") -> None:
-    """Keep the worker's id beside each message that Redis keeps for it, so that it can be told whose they are."""
-    append = qos.append
-
-    def signed(message: "Any", delivery_tag: str) -> None:
-        message._raw[HOLDER] = _WORKER  # noqa: SLF001  what is written, and nothing else is: kombu reads its own keys only
-        append(message, delivery_tag)
-
-    qos.append = signed
-
-
-def _listen(channel: "Any") -> None:
-    """Each answer of Redis is a heartbeat: while the worker asks for jobs, there is one every second. A loop that turns
-    and hears nothing has none."""
-    read = channel.handlers["BRPOP"]
-
-    def heard(*args: "Any", **options: "Any") -> "Any":
-        notify.heartbeat()
-        return read(*args, **options)
-
-    channel.handlers["BRPOP"] = heard

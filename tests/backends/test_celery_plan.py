@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from chaperone_async.agent.celery_redis import RedisConsumer
 from chaperone_async.attendant import Unavailable
 from chaperone_async.attendant.celery import Attendant
 from chaperone_async.core.spec import JobOptions
@@ -106,6 +107,30 @@ def test_of_a_dead_worker_in_redis_its_own_jobs_go_back_and_no_others(redis_url:
         waiting = [json.loads(message) for message in reversed(client.lrange(QUEUE, 0, -1))]
         assert [message["headers"]["id"] for message in waiting] == [ids[1], ids[3], ids[4], ids[0]]
         assert client.hlen("unacked") == client.zcard("unacked_index") == 1
+
+
+def test_what_a_worker_takes_from_redis_is_noted_before_it_has_heard_of_it(
+    redis_url: str, open_celery: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that it is not lost with it."""
+    monkeypatch.setattr("chaperone_async.agent.celery_redis._WORKER", "w-1")
+    shop, got = open_celery(redis_url), list[Any]()
+    shop.send("note", 1)
+    with Redis.from_url(redis_url) as client, attending(shop) as attendant:
+        for heard in (False, True):
+            with shop.app.connection_for_read() as connection:
+                channel = connection.default_channel
+                RedisConsumer(channel, beats=False)
+                channel.basic_consume(QUEUE, no_ack=False, callback=got.append, consumer_tag="1")
+                channel.client.connection = channel.client.connection_pool.get_connection()
+                channel._brpop_start()
+                until(lambda: client.hlen("unacked") == 1)
+                if heard:
+                    channel.handlers["BRPOP"]()
+                    assert got[0].headers["task"] == "note"
+                assert attendant.reclaim({"id": "w-1", "jobs": []}) == 1
+                assert (client.llen(QUEUE), client.hlen("unacked"), client.zcard("unacked_index")) == (1, 0, 0)
+                channel._in_poll = None  # it has died
 
 
 def test_a_job_that_has_cost_too_many_workers_does_not_go_back_at_once(redis_url: str, open_celery: Open) -> None:
