@@ -73,8 +73,9 @@ def post(service: Service, path: str) -> Document:
 
 
 def backlog_of(service: Service, *names: str) -> Counts:
-    backlog = service.pool("jobs")["backlog"]
-    return {name: backlog[name] for name in names}
+    """Nothing, before it was read for the first time."""
+    backlog = service.pool("jobs")["backlog"] or {}
+    return {name: backlog[name] for name in names if name in backlog}
 
 
 def lossless(kind: str, run: Run, place: Path, kills: int = 2) -> Outcome:
