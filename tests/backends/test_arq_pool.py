@@ -16,7 +16,7 @@ from chaperone_async.system.backends.arq import Arq, ArqTable
 from chaperone_async.system.backends.protocol import Asked, Unsuited
 from tests.backends.promises import JOBS, QUEUE, Counts, Promises, SafePromises, Shop, lossless
 from tests.backends.servers import Run
-from tests.e2e.service import Launch
+from tests.e2e.service import Launch, until
 
 APP = "tests.backends.apps.arq_app.WorkerSettings"
 
@@ -72,6 +72,7 @@ def test_figures_and_what_is_sent_again_are_those_of_arq_itself(
     shop.send("work", "now")
     shop.send("work", "later", delay=3600)
     attendant.send("work", [str(tmp_path), "again"], {}, QUEUE)
+    until(lambda: attendant.backlog([QUEUE])["ready"] == 2)  # arq's times are whole milliseconds, a moment ahead
     backlog = attendant.backlog([QUEUE])
     assert {name: backlog[name] for name in shop.counts()} == shop.counts()
     assert (backlog["ready"], backlog["delayed"], backlog["reserved"]) == (2, 1, 0)
