@@ -1,13 +1,15 @@
 """Pools that become smaller from any slot, and grow again."""
 
+from typing import Any
+
 from chaperone_async.core import events as ev
 from chaperone_async.core.scaling import Leaver
 from chaperone_async.core.spec import JobOptions, PoolSpec, Rung, StopPolicy
 from tests.core.world import World
 
 
-def running(workers: int = 4, **more: object) -> World:
-    world = World(PoolSpec(name="p", command=("w",), workers=workers, **more))  # type: ignore[arg-type]  keywords of a spec
+def running(workers: int = 4, **more: Any) -> World:
+    world = World(PoolSpec(name="p", command=("w",), workers=workers, **more))
     world.begin()
     world.spawn_all()
     world.advance(2)

@@ -19,9 +19,9 @@ from tests.supervision.fakes import FakeQueue, FakeWorld, Script, plan, pool_of,
 
 
 def scaled(name: str = "p", least: int = 1, most: int = 10, **more: Any) -> PoolSpec:
-    policy: dict[str, Any] = {"target": 10.0, "cooldown": 3.0, "stabilization": 0.0, "max_step": 1}
+    usual: dict[str, Any] = {"target": 10.0, "cooldown": 3.0, "stabilization": 0.0, "max_step": 1}
     own = {key: more.pop(key) for key in list(more) if key in AutoscalePolicy.__dataclass_fields__}
-    policy = AutoscalePolicy(min=least, max=most, **{**policy, **own})
+    policy = AutoscalePolicy(min=least, max=most, **{**usual, **own})
     return plan(name, workers=least, max_workers=most, autoscale=policy, **more)
 
 
