@@ -66,7 +66,8 @@ class Server:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:_LONGEST_ERROR]
+    text = " ".join(str(error).split())[:_LONGEST_ERROR]
+    return text.encode(errors="replace").decode()  # half a character would be no JSON for others
 
 
 def main() -> None:

@@ -45,7 +45,8 @@ def tend_canary(turn: Turn) -> None:
         return
     trial = breaker.canary if breaker.canary is not None and on_trial(turn.pool, breaker.canary) else None
     until = _park_others(turn, trial)
-    if trial is not None or turn.pool.live:
+    leaving = sum(slot.live for slot in turn.pool.slots if slot.surplus) if turn.pool.slots.count(Lane.SURPLUS) else 0
+    if trial is not None or turn.pool.live > leaving:
         return
     after = 0 if breaker.canary is None else breaker.canary + 1
     chosen = turn.pool.slots.first(Lane.WAITING, after)

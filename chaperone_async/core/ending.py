@@ -60,8 +60,10 @@ def kill_unborn(_rules: Rules, slot: Slot, state: Spawning, event: KillNow) -> M
 
 def halt_stopping(rules: Rules, slot: Slot, state: Stopping, event: Halt) -> Move:
     """Already on its way: a stop asked for later may only shorten the way, and say what is to follow."""
-    kill_at = min(state.kill_at, max(event.at, _rung_time(rules, state.rungs)))
-    return replace(slot, state=replace(state, kill_at=kill_at), hold=event.hold), ()
+    latest = max(event.at, _rung_time(rules, state.rungs))
+    if event.hold is not None and state.doom.reason is Reason.SCALED_DOWN:  # patience was for who only makes room
+        latest = min(latest, event.at + rules.spec.stop.timeout)
+    return replace(slot, state=replace(state, kill_at=min(state.kill_at, latest)), hold=event.hold), ()
 
 
 def halt_killing(_rules: Rules, slot: Slot, _state: State, event: Halt | KillNow) -> Move:
@@ -82,9 +84,10 @@ def end_gracefully(rules: Rules, slot: Slot, life: Life, doom: Doom, at: float) 
     """Signal the main process, give it its grace, then kill the session. A stopped process must run to hear."""
     policy = rules.spec.stop
     rungs = _first_rung(rules, doom)
-    kill_at = min(at + (policy.timeout if doom.grace is None else doom.grace), _rung_time(rules, rungs))
+    kill_at = min(at + (policy.timeout if doom.grace is None else doom.grace), max(at, _rung_time(rules, rungs)))
+    at_once = doom.grace == 0 or rules.kill_by <= at or rungs >= len(policy.then)
     told = Announce("worker.stopping", at, life.ref, life.worker_id, life.pid, doom.reason, doom.detail, doom.by)
-    if kill_at <= at:
+    if kill_at <= at and at_once:  # else the rungs follow, one upon the other
         return after(told, _kill(slot, life, doom, at))
     actions: tuple[Action, ...] = (told, Signal(life.ref, policy.signal, policy.to))
     if isinstance(slot.state, Frozen | Spawning) or any(f.check == "process" for f in life.failing):

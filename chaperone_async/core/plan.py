@@ -20,9 +20,14 @@ _WRITTEN = {
     "restart.mode": "restart.policy",
     "pause": "pause.mode",
     "launch.env_file_digest": "env_file (its contents)",
+    "max_workers": "workers.max",
+    "backlog.sources": "backlog.source",
+    "backend.python": "python",
 }
 """Where the configuration has another word for a field."""
-_NOT_WRITTEN = frozenset({"name", "callbacks.on_crash", "callbacks.on_unhealthy", "health.callback"})
+_NOT_WRITTEN = frozenset(
+    {"name", "callbacks.on_crash", "callbacks.on_unhealthy", "health.callback", "autoscale.min", "autoscale.max"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,5 +142,6 @@ def _take_back(turn: Turn, change: Change, why: str) -> None:
         elif slot.hold is None:
             turn.apply(index, Release(fresh=True, at=turn.at))
         turn.apply(index, Adopt(spec, turn.at))
-    if change.old_desired is not None and desired == spec.workers:
+    scaled_itself = spec.autoscale is not None and change.old.autoscale is None
+    if change.old_desired is not None and (scaled_itself or desired == spec.workers):
         resize(turn, change.old_desired, change.by)

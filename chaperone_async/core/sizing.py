@@ -13,9 +13,9 @@ from chaperone_async.core.turn import Turn
 
 
 def scale(turn: Turn, request: ScaleRequested) -> None:
-    """By hand, or by the scaler: a change of the configuration that is taken back later leaves this number alone."""
+    """By hand, a change of the configuration that is taken back later leaves this number alone."""
     resize(turn, max(0, request.workers), request.by, request.leavers, why=request.why)
-    if turn.pool.change is not None:
+    if turn.pool.change is not None and not request.patient:  # else it is the scaler's, nobody's wish
         turn.change(change=replace(turn.pool.change, old_desired=None))
 
 
@@ -34,17 +34,27 @@ def resize(turn: Turn, workers: int, by: str, leavers: tuple[Leaver, ...] = (), 
 
 
 def _recall(turn: Turn, most: int) -> None:
-    """Slots of the surplus are used again before there are more: first those that nobody has to leave."""
-    surplus = sorted((slot for slot in turn.pool.slots if slot.surplus), key=lambda slot: (slot.live, slot.index))
-    for slot in surplus[:most]:
+    """Slots of the surplus are used again before there are more: first those that nobody has to leave. Whoever is left
+    to finish his job, however long that takes, stands in for nobody meanwhile."""
+    surplus = [slot for slot in turn.pool.slots if slot.surplus and not _is_patient(slot)]
+    for slot in sorted(surplus, key=lambda slot: (slot.live, slot.index))[:most]:
         wanted = Slot(slot.index, hold=slot.hold) if slot.life is None else replace(slot, surplus=False)
         turn.change(slots=turn.pool.slots.put(slot.index, wanted))
 
 
+def _is_patient(slot: Slot) -> bool:
+    doom: Doom | None = getattr(slot.state, "doom", None)
+    return doom is not None and doom.grace is not None
+
+
 def _dismiss(turn: Turn, many: int, by: str, leavers: tuple[Leaver, ...]) -> None:
+    unborn = min(many, max(0, turn.pool.width - len(turn.pool.slots)))  # a pool that was given up adds no slots
+    turn.change(desired=turn.pool.desired - unborn)
+    many -= unborn
     patience = {leaver.slot: patience_for(turn.pool.spec) for leaver in leavers if leaver.patiently}
-    chosen = [leaver.slot for leaver in leavers if leaver.slot < turn.pool.width]
-    order = dict.fromkeys([*chosen, *range(turn.pool.width - 1, -1, -1)])
+    width = min(turn.pool.width, len(turn.pool.slots))
+    chosen = [leaver.slot for leaver in leavers if leaver.slot < width]
+    order = dict.fromkeys([*chosen, *range(width - 1, -1, -1)])
     going = [index for index in order if not turn.pool.slots[index].surplus][:many]
     turn.change(
         desired=turn.pool.desired - len(going),

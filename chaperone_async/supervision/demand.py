@@ -18,6 +18,7 @@ from chaperone_async.supervision.readings import Demand
 from chaperone_async.supervision.runner import PoolRunner
 from chaperone_async.system.ports import PoolQueue
 
+_LATE = 0.5  # seconds
 _STALE = 3.0  # intervals after which a sample tells nothing any more
 
 
@@ -48,10 +49,10 @@ class DemandFeed:
         if queue is None:
             return
         try:
-            with anyio.fail_after(timeout):
+            with anyio.fail_after(timeout + _LATE):  # whoever is asked keeps to the time-out, and says more
                 backlog = await queue.backlog()
                 called = await self._call_for(backlog)
-        except (QueueError, TimeoutError) as error:
+        except (QueueError, OSError) as error:  # among them TimeoutError
             why = str(error) or f"no answer within {timeout:g} s"
             if runner.demand.problem is None:
                 runner.tell("queue.unreachable", why)
@@ -84,6 +85,8 @@ class DemandFeed:
     def _watch_for_stall(self) -> None:
         pool, now = self._runner.pool, anyio.current_time()
         stall = pool.spec.health.stall
+        if self._runner.demand.problem is not None:
+            return  # which proves nothing, in either way
         if not stall or pool.hold is not None or self._runner.demand.at is None:
             self._stall = StallState()
             return

@@ -22,6 +22,7 @@ from chaperone_async.core.events import (
     TimePassed,
     WorkerRef,
 )
+from chaperone_async.core.plan import rolls
 from chaperone_async.core.pool import Pool, new_pool
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.recycle import job_limit
@@ -115,6 +116,7 @@ class PoolRunner:
         self._reclaims: TaskGroup | None = None
         self._make_queue = world.make_queue
         self.queue = world.make_queue(spec)
+        self._queues: list[tuple[int, PoolQueue | None]] = [(0, self.queue)]  # by the first generation they are for
         self.demand = Demand()
         self.decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
         self.clamps: Counter[ClampName] = Counter()  # in how many decisions, kept or not, each had a say
@@ -230,6 +232,11 @@ class PoolRunner:
 
     # The loop
 
+    @property
+    def over(self) -> bool:
+        """Nothing of it lives, and what its last workers had has been put back."""
+        return self._over
+
     async def run(self) -> None:
         """Until the pool has been shut down and nothing of it lives."""
         try:
@@ -284,6 +291,10 @@ class PoolRunner:
         self.broken_checks.clear()
         if _queue_of(before.spec) != _queue_of(self.pool.spec):
             self.queue, self.demand = self._make_queue(self.pool.spec), Demand()
+            if rolls(before.spec, self.pool.spec):
+                self._queues = [*self._queues[-1:], (before.next_generation, self.queue)]
+            else:
+                self._queues[-1] = (self._queues[-1][0], self.queue)
         self.processes.adopt(self.pool.spec)
         try:
             self.terms.change(before, self.pool)
@@ -324,15 +335,17 @@ class PoolRunner:
     def _mourn(self, death: Death) -> None:
         """Nothing of it lives any more: what it had taken from the queue goes back at once."""
         said = self._bury(death)
-        if self._reclaims is None or self.queue is None or death.pid is None or "reclaim" not in self.queue.can:
+        pages = (queue for first, queue in reversed(self._queues) if first <= death.ref.generation)
+        queue = next(pages, self._queues[0][1])
+        if self._reclaims is None or queue is None or death.pid is None or "reclaim" not in queue.can:
             return
         dead = DeadWorker(death.worker_id, death.ref.slot, death.pid, tuple(job for job, _ in said.running), said.mark)
-        self._reclaims.start_soon(self._reclaim, self.queue, dead)
+        self._reclaims.start_soon(self._reclaim, queue, dead)
 
     async def _reclaim(self, queue: PoolQueue, dead: DeadWorker) -> None:
         try:
             many = await queue.reclaim(dead)
-        except QueueError as error:
+        except (QueueError, OSError) as error:
             self.tell("queue.reclaim_failed", f"{dead.worker_id}: {error}")
         else:
             if many:

@@ -202,7 +202,7 @@ class Supervisor:
         self._end_if_empty()
 
     def _end_if_empty(self) -> None:
-        ended = (name in self._broken or (r.pool.shutting and not r.pool.live) for name, r in self._runners.items())
+        ended = (name in self._broken or runner.over for name, runner in self._runners.items())
         if self.deadline is not None and all(ended):
             self._ended.set()
 

@@ -6,6 +6,7 @@ async with Attendants(family) as attendants:
 """
 
 import asyncio
+import json
 import socket
 import sys
 import time
@@ -109,8 +110,8 @@ class _Attendant:
         self._not_before = time.monotonic() + _PAUSE
         try:
             self._connection = await self._start()
-        except SpawnError as error:
-            self._why = str(error)
+        except (SpawnError, OSError) as error:  # an OSError: no socket, or no pipe, to be had
+            self._why = str(error) if isinstance(error, SpawnError) else f"cannot start its attendant: {error.strerror}"
             raise QueueUnavailable(self._why) from error
         return self._connection
 
@@ -169,7 +170,7 @@ class _Connection:
                 b'{"id":%d,"module":%s,"settings":%s,"call":%s,"with":%s}\n'
                 % (
                     number, orjson.dumps(call.module), call.settings.encode(), orjson.dumps(call.name),
-                    orjson.dumps(dict(call.arguments)),
+                    json.dumps(dict(call.arguments)).encode(),  # numbers of any size, and those that are none
                 )
             )  # fmt: skip
             return await future
@@ -189,7 +190,7 @@ class _Connection:
             with suppress(ConnectionError, ValueError):  # ValueError: longer than any answer may be
                 while line := await _line_of(reader):
                     self._missed = 0
-                    self._take(orjson.loads(line))
+                    self._take(json.loads(line))
         finally:
             self.alive = False
             self._open.set()

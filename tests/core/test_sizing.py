@@ -121,3 +121,52 @@ def test_an_overdue_job_is_not_given_back_by_further_signals() -> None:
     world.send(ev.JobOverdue(ref(world, 0), "job 7 has taken too long", world.now))
     world.advance(5)
     assert world.names(ref(world, 0)) == ["SIGTERM", "SIGKILL"]
+
+
+def test_who_is_left_to_finish_stands_in_for_nobody() -> None:
+    world = running(4)
+    shrink(world, 1, Leaver(0, patiently=True), Leaver(1, patiently=True), Leaver(2, patiently=True))
+    shrink(world, 3)
+    assert sorted(asked.slot for asked in world.asked) == [4, 5]
+    assert world.pool.desired == 3
+
+
+def test_a_stop_ends_the_patience_with_who_only_made_room() -> None:
+    world = running(2, stop=StopPolicy(timeout=10))
+    shrink(world, 1, Leaver(0, patiently=True))
+    world.advance(1000)
+    world.send(ev.StopRequested(None, world.now))
+    world.advance(10)
+    assert "SIGKILL" in world.names(ref(world, 0))
+
+
+def test_a_pool_that_was_given_up_is_scaled_up_and_down_without_a_slot_more() -> None:
+    world = running(3)
+    world.send(ev.StopRequested(None, world.now, fatal="enough"))
+    shrink(world, 5)
+    shrink(world, 4)
+    shrink(world, 1)
+    assert world.pool.desired == 1
+
+
+def test_a_shutdown_nearer_than_the_ladder_is_long_still_asks_first() -> None:
+    world = running(1, stop=StopPolicy(timeout=30, then=(Rung("SIGQUIT", 10),)))
+    first = ref(world, 0)
+    world.send(ev.ShutdownRequested(world.now + 8, world.now))
+    world.advance(0)
+    assert world.names(first) == ["SIGTERM", "SIGQUIT"]
+    world.advance(8)
+    assert world.names(first)[:3] == ["SIGTERM", "SIGQUIT", "SIGKILL"]
+
+
+def test_a_leaver_keeps_nobody_from_being_the_canary() -> None:
+    world = running(2)
+    shrink(world, 1, Leaver(0, patiently=True))
+    for _ in range(12):
+        for asked in list(world.asked):
+            world.spawned(asked)
+        for alive in [each for each in world.alive if each.slot == 1]:
+            world.dies(alive, 1)
+        world.advance(40)
+    assert world.pool.breaker is not None
+    assert world.asked or [each for each in world.alive if each.slot == 1], "nobody is tried"

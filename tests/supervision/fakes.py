@@ -16,7 +16,6 @@ from chaperone_async.core.demand import Sample
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.spec import MB, PoolSpec, SignalTarget
-from chaperone_async.errors import QueueError
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.journal import Journal
 from chaperone_async.supervision.runner import PoolRunner, World
@@ -96,7 +95,7 @@ class FakeQueue:
     can = frozenset({"backlog", "reclaim"})
 
     def __init__(self, **counts: Any) -> None:
-        self.now: Backlog | QueueError = Backlog(**counts)
+        self.now: Backlog | Exception = Backlog(**counts)
         self.takes = 0.0
         self.asked = 0
         self.called: float | None = None
@@ -110,7 +109,7 @@ class FakeQueue:
     async def backlog(self) -> Backlog:
         self.asked += 1
         await anyio.sleep(self.takes)
-        if isinstance(self.now, QueueError):
+        if isinstance(self.now, Exception):
             raise self.now
         return self.now
 
@@ -128,7 +127,7 @@ class FakeQueue:
 
     async def reclaim(self, dead: DeadWorker) -> int:
         await anyio.sleep(self.takes)
-        if isinstance(self.now, QueueError):
+        if isinstance(self.now, Exception):
             raise self.now
         self.reclaimed.append(dead)
         return self.reclaims

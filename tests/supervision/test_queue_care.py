@@ -1,16 +1,17 @@
 """What is done for jobs, on the virtual clock: those of the dead are put back, those that take too long end their
 worker, and workers that get nowhere while jobs wait are recycled."""
 
+from dataclasses import replace
 from typing import Any
 
 import anyio
 
-from chaperone_async.core.events import ShutdownRequested
+from chaperone_async.core.events import ReloadRequested, ShutdownRequested
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.spec import BackendUse, HealthPolicy, JobOptions, PoolSpec, RestartPolicy, Rung, StopPolicy
 from chaperone_async.errors import QueueUnavailable
 from chaperone_async.system.ports import JobNotice, Telemetry
-from tests.supervision.fakes import FakeQueue, FakeWorld, Script, crashes_after, lives, plan, pool_of
+from tests.supervision.fakes import FakeQueue, FakeWorld, Script, crashes_after, lives, plan, pool_of, supervising
 
 
 def world_with(queue: FakeQueue, script: Any = None) -> FakeWorld:
@@ -60,6 +61,38 @@ async def test_the_last_workers_jobs_are_put_back_before_a_pool_ends() -> None:
         assert queue.reclaimed == []
         await anyio.sleep(2)
         assert len(queue.reclaimed) == 3
+
+
+async def test_a_pool_that_has_ended_waits_for_what_another_puts_back() -> None:
+    world, slow = FakeWorld(), FakeQueue(ready=0)
+    slow.takes = 3.0
+    world.queues = {"a": slow, "b": FakeQueue(ready=0)}
+    async with supervising(world, plan("a"), plan("b")) as supervisor:
+        await anyio.sleep(5)
+        supervisor.shut_down(anyio.current_time() + 10)
+        await anyio.sleep(5)
+        assert len(slow.reclaimed) == 1
+
+
+async def test_the_jobs_of_an_old_worker_go_back_to_its_old_queue() -> None:
+    old, new = FakeQueue(ready=0), FakeQueue(ready=0)
+    world = world_with(old, Script(obeys_term_after=20.0))
+    async with pool_of(world, plan()) as runner:
+        await anyio.sleep(5)
+        world.queues["p"] = new
+        runner.submit(ReloadRequested(replace(runner.pool.spec, queues=("other",)), anyio.current_time()))
+        await anyio.sleep(60)
+        assert (len(old.reclaimed), len(new.reclaimed)) == (1, 1)  # the new one's first worker was the surge's
+
+
+async def test_a_queue_that_fails_in_any_way_of_the_system_is_unknown() -> None:
+    queue = FakeQueue(ready=3)
+    world = world_with(queue)
+    async with pool_of(world, plan()) as runner:
+        queue.now = OSError(24, "Too many open files")
+        await anyio.sleep(10)
+        assert runner.pool.ready_count == 1
+        assert "Too many open files" in (runner.demand.problem or "")
 
 
 async def test_a_job_that_takes_too_long_ends_its_worker_and_is_named() -> None:

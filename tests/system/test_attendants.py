@@ -25,6 +25,9 @@ class Attendant:
     def backlog(self, queues):
         return {"ready": len(queues), "settings": self.settings}
 
+    def echo(self, value):
+        return value
+
     def pid(self):
         return os.getpid()
 
@@ -120,6 +123,23 @@ async def test_one_that_nobody_needs_is_let_go(office: Office, monkeypatch: pyte
         while Path(f"/proc/{first}").exists():
             await anyio.sleep(0.05)
     assert await until_answered(office) != first
+
+
+async def test_without_a_descriptor_to_be_had_the_queue_is_out_of_reach(office: Office) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken, before[1]))
+    try:
+        with pytest.raises(QueueUnavailable, match="cannot start its attendant: Too many open files"):
+            await office.ask("pid")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_numbers_of_any_size_go_there_and_back(office: Office) -> None:
+    assert (await office.ask("echo", value=[2**70, float("inf"), "a\ud83d"]))[:2] == [2**70, float("inf")]
 
 
 async def test_many_calls_at_once_are_all_answered(office: Office) -> None:

@@ -1,6 +1,7 @@
 """The configuration read anew: what that would change, and the change itself."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Annotated, Any
 
 from aiohttp import web
@@ -91,6 +92,8 @@ def _shown(value: Any, hidden: frozenset[str], *, secret: bool = False) -> Any:
     """None: it is not set."""
     if secret:
         return MASKED if value else None
+    if is_dataclass(value) and not isinstance(value, type):  # a table that comes, or goes
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
         return {key: _shown(item, hidden) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 MASKED = "***"
 _NAME = re.compile(r"token|secret|pass|key|credential", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(?<=://)[^/@\s]*:[^/\s]*@")
+_IN_QUERY = re.compile(r"(?<=[?&])((?:\w*password|\w*token|\w*secret|\w*key)=)[^&#\s]+", re.IGNORECASE)
 SHORTEST_PART = 4
 """Of what is masked within a text. Anything shorter is in many a text by chance, and is masked where it is alone."""
 
@@ -31,4 +32,4 @@ def mask(text: str, hidden: Iterable[str] = ()) -> str:
             return MASKED
         if len(secret) >= SHORTEST_PART:
             text = text.replace(secret, MASKED)
-    return _URL_PASSWORD.sub(f"{MASKED}@", text)
+    return _IN_QUERY.sub(rf"\1{MASKED}", _URL_PASSWORD.sub(f"{MASKED}@", text))

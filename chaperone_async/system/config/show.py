@@ -82,6 +82,8 @@ def _masked(setting: Setting, hidden: frozenset[str]) -> Any:
 
 
 def _without(value: Any, hidden: frozenset[str]) -> Any:
-    if isinstance(value, list):
+    if isinstance(value, dict):
+        return {key: _without(item, hidden) for key, item in value.items()}
+    if isinstance(value, list | tuple):
         return [_without(item, hidden) for item in value]
     return mask(str(value), hidden) if isinstance(value, str) or str(value) in hidden else value

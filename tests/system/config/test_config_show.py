@@ -177,3 +177,18 @@ def test_all_files_that_were_read_are_known(write: Write) -> None:
     write('[pools.b]\ncommand = "b"', "conf.d/b.toml")
     path = write('include = ["conf.d/*.toml"]\n[pools.a]\ncommand = "a"')
     assert load(path, {}).files == (str(path.absolute()), str(path.absolute().parent / "conf.d/b.toml"))
+
+
+def test_passwords_of_sources_and_in_queries_are_not_told(write: Write) -> None:
+    path = write("""
+        [pools.a]
+        command = "w"
+        backlog.source = [
+            { sql = "postgresql://u:hidden1@h/db", query = "select 1" },
+            { http = "http://h/x?token=hidden2&a=1" },
+            { command = ["./d", "--dsn=postgres://u:hidden3@h"] },
+        ]
+    """)
+    told = str(shown(path))
+    assert "hidden" not in told
+    assert "postgresql://***@h/db" in told
