@@ -28,6 +28,7 @@ class HealthFeed:
         self._runner = runner
         self._under_way: set[tuple[WorkerRef, str]] = set()
         self._overdue: dict[int, tuple[WorkerRef, str]] = {}
+        self._paused: dict[int, tuple[WorkerRef, str, float]] = {}  # seconds that a worker's job was paused
         self._limiter = anyio.CapacityLimiter(PROBES_AT_ONCE)
 
     async def run(self) -> None:
@@ -58,8 +59,8 @@ class HealthFeed:
                 results.extend(self._judge(life, seen, said, now))
                 if limited:
                     self._recycle(life, seen, said, now)
-            if timed and slot.life is not None and not isinstance(slot.state, Spawning | Frozen):
-                self._time_job(slot.life, timed, now)
+            if timed and slot.life is not None and not isinstance(slot.state, Spawning):
+                self._time_job(slot.life, timed, now, frozen=isinstance(slot.state, Frozen))
         if results:
             runner.submit(HealthReported(tuple(results), now))
 
@@ -93,11 +94,19 @@ class HealthFeed:
             self._runner.submit(LimitReached(life.ref, Reason.MEMORY, detail, now))
         self._runner.check_jobs(life.ref, said)
 
-    def _time_job(self, life: Life, most: float, now: float) -> None:
-        """The job that has been in work for longest; told once."""
+    def _time_job(self, life: Life, most: float, now: float, *, frozen: bool) -> None:
+        """The job that has been in work for longest; told once. While its worker is paused its time stands still."""
         said = self._runner.telemetry.telemetry(life.ref)
         job, since = said.running[0] if said.running else ("", now)
-        if now - since <= most or self._overdue.get(life.ref.slot) == (life.ref, job):
+        worker, current, paused = self._paused.get(life.ref.slot, (life.ref, job, 0.0))
+        if (worker, current) != (life.ref, job):
+            paused = 0.0
+        if frozen:
+            paused += self._runner.pool.spec.health.interval
+        if frozen or paused:
+            self._paused[life.ref.slot] = life.ref, job, paused
+        since += paused
+        if frozen or now - since <= most or self._overdue.get(life.ref.slot) == (life.ref, job):
             return
         self._overdue[life.ref.slot] = life.ref, job
         name = f" ({said.current_job_name})" if said.current_job_name else ""

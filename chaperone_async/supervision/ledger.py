@@ -10,6 +10,7 @@ from chaperone_async.system.ports import JobNotice
 
 WINDOW = 60.0
 """Seconds that a rate looks back."""
+_MOST_QUEUES = 256  # that are told apart: their names come from the workers
 _DURATIONS = 512  # the latest that are remembered for percentiles
 
 
@@ -73,7 +74,7 @@ class Ledger:
 
     def add(self, notice: JobNotice, at: float) -> None:
         self._all.add(notice, at)
-        if notice.queue is not None:
+        if notice.queue is not None and (notice.queue in self._queues or len(self._queues) < _MOST_QUEUES):
             self._queues[notice.queue].add(notice, at)
 
     def figures(self, at: float) -> JobFigures:

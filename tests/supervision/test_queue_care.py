@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 
-from chaperone_async.core.events import ReloadRequested, ShutdownRequested
+from chaperone_async.core.events import PauseRequested, ReloadRequested, ResumeRequested, ShutdownRequested
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.spec import BackendUse, HealthPolicy, JobOptions, PoolSpec, RestartPolicy, Rung, StopPolicy
 from chaperone_async.errors import QueueUnavailable
@@ -110,6 +110,21 @@ async def test_a_job_that_takes_too_long_ends_its_worker_and_is_named() -> None:
         assert not record.death.crashed, "it is no crash: its successor starts at once"
         (term,), (kill,) = world.times("SIGTERM"), world.times("kill")
         assert kill - term == 5.0
+
+
+async def test_the_time_of_a_paused_job_stands_still() -> None:
+    world = FakeWorld()
+    async with pool_of(world, plan(job=JobOptions(timeout=60))) as runner:
+        await anyio.sleep(5)
+        world.said[world.ref()] = busy("job-7", anyio.current_time())
+        await anyio.sleep(5)
+        runner.submit(PauseRequested(None, anyio.current_time()))
+        await anyio.sleep(120)
+        runner.submit(ResumeRequested(None, anyio.current_time()))
+        await anyio.sleep(50)
+        assert world.reasons() == []
+        await anyio.sleep(20)
+        assert world.reasons() == [Reason.JOB_TIMEOUT]
 
 
 async def test_a_worker_that_is_told_of_the_time_out_keeps_to_it_by_itself() -> None:
