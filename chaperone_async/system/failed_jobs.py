@@ -14,11 +14,13 @@ from typing import Self, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
+from chaperone_async.errors import QueueUnavailable
 from chaperone_async.system.config.failed_jobs import FailedJobsPlace
 from chaperone_async.system.failed_file import FailedFile, Failure
 from chaperone_async.system.ports import JobNotice
 from chaperone_async.system.threads import DaemonThreads
 
+_LOCKED = 1.0  # seconds before another try to write what another program keeps from being written
 _LAST_WRITE = 2.0  # seconds that the end waits for a slow disk
 
 T = TypeVar("T")
@@ -51,7 +53,8 @@ class FailedJobs:
             await self._tasks.__aexit__(None, None, None)
         if self._file is not None or self._noted:
             with anyio.move_on_after(_LAST_WRITE, shield=True):
-                await self._do(lambda _: None)
+                with suppress(QueueUnavailable):
+                    await self._do(lambda _: None)
                 await self._threads.run(self._close)
 
     def note(self, pool: str, queue: str, notice: JobNotice) -> None:
@@ -80,7 +83,11 @@ class FailedJobs:
         while True:
             await self._something_noted.wait()
             self._something_noted = anyio.Event()
-            await self._do(lambda _: None)
+            try:
+                await self._do(lambda _: None)
+            except QueueUnavailable:  # it is locked, and somebody will be told who wants to read it
+                await anyio.sleep(_LOCKED)
+                self._something_noted.set()
 
     async def _do(self, what: Callable[[FailedFile], T]) -> T:
         """With all that has been noted in the file."""
@@ -99,6 +106,9 @@ class FailedJobs:
         try:
             return self._use(self._file, noted, what)
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                self._noted.extendleft(reversed(noted))
+                raise QueueUnavailable("the list of failed jobs is locked by another program; try again") from error
             self._file = self._in_place_of(self._file, error)
         return self._use(self._file, noted, what)
 

@@ -254,7 +254,23 @@ async def test_while_the_file_is_locked_nobody_waits_for_what_is_noted(world: Wo
     assert world.told == []
 
 
+async def test_a_file_that_stays_locked_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chaperone_async.system.failed_file._BUSY", 0.1)
+    async with world.jobs() as jobs:
+        queue = world.queue(jobs)
+        assert await ids(queue) == []
+        with closing(sqlite3.connect(world.file, isolation_level=None)) as other:
+            other.execute("begin immediate")
+            queue.note_failed(failed("job"))
+            with pytest.raises(QueueUnavailable, match="locked by another program"):
+                await ids(queue)
+            other.execute("rollback")
+        assert await ids(queue) == ["job"]
+    assert world.told == []
+
+
 def test_by_default_it_is_where_state_belongs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_path("", {"STATE_DIRECTORY": "/s"}) == Path("/s/failed-jobs.db")
     assert default_path("a/b", {"STATE_DIRECTORY": "/s/one:/s/two"}) == Path("/s/one/failed-jobs-a%2Fb.db")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "access", lambda *_: False)

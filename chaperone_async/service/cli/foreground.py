@@ -120,7 +120,7 @@ def one_pool(args: Namespace, env: Mapping[str, str]) -> "Config":
     """The command line as a configuration document, checked as a file would be. Raises UsageError and ConfigError."""
     from chaperone_async.system.config.find import Document
     from chaperone_async.system.config.load import interpret
-    from chaperone_async.system.config.problems import Place, Problems
+    from chaperone_async.system.config.problems import Place, Problems, advise
 
     if args.backend is None and not args.worker_command:
         example = f"chaperone supervise {args.queue} --workers 2 -- python worker.py --queue={{queue}}"
@@ -132,6 +132,11 @@ def one_pool(args: Namespace, env: Mapping[str, str]) -> "Config":
     if args.option:
         if args.backend is None:
             raise UsageError("cannot take --option: it is for a backend, and there is none; add --backend NAME")
+        from chaperone_async.system.backends.registry import names, options_of
+
+        if options_of(args.backend) is None:
+            known = advise(args.backend, names())
+            raise UsageError(f"cannot take --option: {args.backend!r} is not a backend with options; {known}")
         pool[args.backend] = _assignments(args.option, "option", "--option KEY=VALUE")
     if args.env:
         pool["env"] = _assignments(args.env, "variable", "--env NAME=VALUE")

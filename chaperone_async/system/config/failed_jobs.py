@@ -42,8 +42,9 @@ def place_of(table: FailedJobsTable | None, name: str, env: Mapping[str, str]) -
 
 def default_path(name: str, env: Mapping[str, str]) -> Path | None:
     """In what systemd's StateDirectory= made, else in /var/lib/chaperone for whoever may write there, else where XDG
-    wants a user's state. None: there is no such place."""
-    file = f"failed-jobs-{quote(name, safe='')}.db"
+    wants a user's state. None: there is no such place. `name`: that the instance was given; a container's host name is
+    another at each start."""
+    file = f"failed-jobs-{quote(name, safe='')}.db" if name else "failed-jobs.db"
     if directories := env.get("STATE_DIRECTORY"):
         return Path(directories.split(":")[0]).absolute() / file
     if os.geteuid() == 0 or os.access(_SYSTEM, os.W_OK):

@@ -20,6 +20,10 @@ class Table(Struct, kw_only=True):
         """What a table of this name is, which is no field of ours."""
         return None
 
+    @classmethod
+    def other_names(cls) -> "tuple[str, ...]":
+        return ()
+
 
 class About(NamedTuple):
     """What a key means, in one line; where it has no default, with an example. Stands in the key's annotation."""

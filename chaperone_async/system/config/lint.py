@@ -72,14 +72,15 @@ def _lint_program(pool: PoolSpec) -> Iterator[str]:
     program, directory = pool.command[0], pool.launch.directory or "."
     if "{" in program or "{" in directory:
         return
+    key = "python" if pool.backend is not None and pool.backend.python else "command"
     if os.sep in program:
         if not os.access(Path(directory) / program, os.X_OK):
-            yield f"command: {program!r} is not an executable file here"
+            yield f"{key}: {program!r} is not an executable file here"
         return
     from shutil import which
 
     if which(program, path=dict(pool.launch.env).get("PATH")) is None:
-        yield f"command: there is no program {program!r} on PATH here"
+        yield f"{key}: there is no program {program!r} on PATH here"
 
 
 def _lint_launch(launch: Launch) -> Iterator[str]:

@@ -143,7 +143,7 @@ def _assemble(reading: Reading, env: Mapping[str, str], problems: Problems) -> C
         watch=bool(whole.watch),
         files=tuple(str(document.path.absolute()) for document in documents),
         budget=None if whole.budget is None or whole.budget.max_workers is None else int(whole.budget.max_workers),
-        failed_jobs=place_of(whole.failed_jobs, name, env),
+        failed_jobs=place_of(whole.failed_jobs, str(whole.name or ""), env),
         hidden=problems.hidden,
     )
 

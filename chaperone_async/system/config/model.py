@@ -202,6 +202,12 @@ class PoolTable(Table):
 
         return options_of(key)
 
+    @classmethod
+    def other_names(cls) -> tuple[str, ...]:
+        from chaperone_async.system.backends.registry import names
+
+        return names()
+
 
 class TlsTable(Table):
     cert: Annotated[words.Text | None, About("file of the certificate chain, PEM", "server.crt")] = None

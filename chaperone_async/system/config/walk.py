@@ -24,7 +24,8 @@ def read_table(kind: type[TableT], raw: object, at: Place, problems: Problems) -
         elif kind.others is not None and (other := kind.other(key)) is not None:
             values.setdefault(kind.others, {})[key] = read_table(other, value, at / key, problems)
         else:
-            problems.unknown(at / key, (name for name, known in keys.items() if not is_later(known.kind)))
+            known_names = (name for name, known in keys.items() if not is_later(known.kind))
+            problems.unknown(at / key, (*known_names, *kind.other_names()))
     return kind(**values)
 
 
