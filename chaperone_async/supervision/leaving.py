@@ -9,15 +9,15 @@ from chaperone_async.system.ports import TelemetrySource
 
 
 def candidates(pool: Pool, telemetry: TelemetrySource) -> Iterator[Candidate]:
-    """Those who are to stay so far. A slot that its crashes keep empty goes first, one that is kept empty by hand last:
-    it stands for somebody's wish."""
+    """Those who are to stay so far. A slot that its crashes keep empty goes first; one that is kept empty by hand is as
+    good as another."""
     tells = reports(pool, telemetry)
     for index in range(min(pool.width, len(pool.slots))):
         slot = pool.slots[index]
         if slot.surplus:
             continue
         if not slot.live or slot.life is None:
-            yield Candidate(index, isinstance(slot.state, Held), 0.0)
+            yield Candidate(index, None if isinstance(slot.state, Held) else False, 0.0)
             continue
         said = telemetry.telemetry(slot.life.ref)
         idle_since = slot.life.spawned_at if said.last_job_ended_at is None else said.last_job_ended_at

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from chaperone_async.core.demand import AutoscalePolicy
-from chaperone_async.core.events import PauseRequested, ResumeRequested, ScaleRequested
+from chaperone_async.core.events import PauseRequested, ResumeRequested, ScaleRequested, StopRequested
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.spec import JobOptions, PoolSpec, StopPolicy
 from chaperone_async.errors import QueueUnavailable
@@ -181,6 +181,17 @@ async def test_a_paused_pool_is_not_scaled_and_goes_on_when_it_is_resumed() -> N
         runner.submit(ResumeRequested(None, anyio.current_time()))
         await anyio.sleep(30)
         assert runner.pool.desired > 5
+
+
+async def test_a_slot_that_is_stopped_by_hand_is_not_what_is_left_of_a_pool() -> None:
+    world = FakeWorld()
+    async with pool_of(world, plan(workers=3)) as runner:
+        await anyio.sleep(5)
+        runner.submit(StopRequested(1, anyio.current_time()))
+        await anyio.sleep(5)
+        runner.submit(ScaleRequested(1, anyio.current_time()))
+        await anyio.sleep(5)
+        assert [ref.slot for ref in world.alive] == [0]
 
 
 async def test_a_function_of_the_operators_may_decide() -> None:
