@@ -80,6 +80,6 @@ def test_rq_survives_an_outage_of_redis(launch: Launch, tmp_path: Path) -> None:
         for number in range(4):
             enqueue(str(number))
         service.until(lambda: sorted(marks.read_text().split()) == ["0", "1", "2", "3", "before"])
-        assert not service.pool("mail")["degraded"]
-        assert len(service.pids("mail")) == len(before) == 2
+        # One that had not found back in time may have been recycled: then its successor is there before it goes.
+        service.until(lambda: not service.pool("mail")["degraded"] and len(service.pids("mail")) == len(before) == 2)
         service.stop()
