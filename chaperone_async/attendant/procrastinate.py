@@ -41,7 +41,7 @@ _BACKLOG = f"""
               JOIN procrastinate_events event ON event.job_id = job.id AND event.type = 'deferred') AS oldest_age
       FROM procrastinate_jobs WHERE status IN ('todo', 'doing') AND {_MINE}
 """  # noqa: S608  put together of constants
-_COUNT_FAILED = f"SELECT count(*) AS failed FROM procrastinate_jobs WHERE status = 'failed' AND {_MINE}"  # noqa: S608
+_COUNT_FAILED = f"SELECT count(*) AS failed FROM procrastinate_jobs WHERE status = 'failed' AND {_MINE}"  # noqa: S608  constants
 _FAILED = f"""
     SELECT job.id, job.queue_name, job.task_name, job.args, job.attempts,
            (SELECT extract(epoch FROM max(event.at))::float FROM procrastinate_events event
@@ -49,10 +49,10 @@ _FAILED = f"""
       FROM procrastinate_jobs job
      WHERE status = 'failed' AND {_MINE} AND (%(before)s::bigint IS NULL OR id < %(before)s)
      ORDER BY id DESC LIMIT %(limit)s
-"""  # noqa: S608
+"""  # noqa: S608  constants
 _CHOSEN = f"status = 'failed' AND {_MINE} AND (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s::bigint[]))"
-_CHOOSE = f"SELECT id FROM procrastinate_jobs WHERE {_CHOSEN} ORDER BY id"  # noqa: S608
-_FLUSH = f"WITH gone AS (DELETE FROM procrastinate_jobs WHERE {_CHOSEN} RETURNING 1) SELECT count(*) FROM gone"  # noqa: S608
+_CHOOSE = f"SELECT id FROM procrastinate_jobs WHERE {_CHOSEN} ORDER BY id"  # noqa: S608  constants
+_FLUSH = f"WITH gone AS (DELETE FROM procrastinate_jobs WHERE {_CHOSEN} RETURNING 1) SELECT count(*) FROM gone"  # noqa: S608  constants
 _TAKEN = """
     SELECT id FROM procrastinate_jobs
      WHERE status = 'doing' AND (worker_id = %(number)s::bigint

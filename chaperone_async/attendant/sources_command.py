@@ -58,7 +58,7 @@ def run(argv: list[str], limit: float, longest: int = _LONGEST) -> bytes:
 def _read(process: "subprocess.Popen[bytes]", program: str, deadline: float, longest: int) -> tuple[bytes, bytes]:
     """Both its outputs, until nobody writes to them any more."""
     assert process.stdout is not None  # noqa: S101  for the type checker
-    assert process.stderr is not None  # noqa: S101
+    assert process.stderr is not None  # noqa: S101  likewise
     output, complaints = bytearray(), bytearray()
     with DefaultSelector() as selector:
         selector.register(process.stdout, EVENT_READ, output)

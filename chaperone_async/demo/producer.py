@@ -26,7 +26,8 @@ class Reporter:
         seen = journal.total(journal.accounts(tasks.HERE).values())
         if time.monotonic() - self._told_at >= _TELLING:
             self._told_at = time.monotonic()
-            print(f"{seen.sent} jobs sent: {seen.done} done, {seen.failed} failed, {seen.open} to go", flush=True)  # noqa: T201
+            told = f"{seen.sent} jobs sent: {seen.done} done, {seen.failed} failed, {seen.open} to go"
+            print(told, flush=True)  # noqa: T201  what it prints is its pool's log
         return seen
 
 
@@ -69,7 +70,7 @@ def main() -> int:
     send(reporter.look().sent, args.jobs, until, reporter)
     if wait_for_the_end(reporter):
         return 0
-    print(f"no job has ended for {_PATIENCE:g} s; given up", file=sys.stderr)  # noqa: T201
+    print(f"no job has ended for {_PATIENCE:g} s; given up", file=sys.stderr)  # noqa: T201  likewise
     return 1
 
 

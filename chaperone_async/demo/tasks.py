@@ -39,29 +39,29 @@ def send_email(_first: bool) -> None:  # noqa: FBT001  as of all the work here
 
 
 @task(reports)
-def render_report(_first: bool) -> None:  # noqa: FBT001
+def render_report(_first: bool) -> None:  # noqa: FBT001  likewise
     time.sleep(0.25)
 
 
 @task(risky)
-def resize_image(_first: bool) -> None:  # noqa: FBT001
+def resize_image(_first: bool) -> None:  # noqa: FBT001  likewise
     _leaked.append(b"x" * (16 << 20))
     time.sleep(0.1)
 
 
 @task(risky, retries=1, retry_delay=1)
-def import_contacts(first: bool) -> None:  # noqa: FBT001
+def import_contacts(first: bool) -> None:  # noqa: FBT001  likewise
     if first:
         raise ConnectionError("the address book does not answer")
 
 
 @task(risky)
-def charge_card(first: bool) -> None:  # noqa: FBT001
+def charge_card(first: bool) -> None:  # noqa: FBT001  likewise
     if first:
         raise ValueError("the card was declined")
 
 
 @task(risky)
-def read_upload(first: bool) -> None:  # noqa: FBT001
+def read_upload(first: bool) -> None:  # noqa: FBT001  likewise
     if first:
         os.kill(os.getpid(), signal.SIGKILL)
