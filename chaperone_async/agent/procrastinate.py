@@ -37,7 +37,7 @@ def watched(app: "App") -> "App":
     every = target.told().get("sleep") or defaults.get("fetch_job_polling_interval") or FETCH_JOB_POLLING_INTERVAL
     pulse = Pulse(silence=3 * every)
     defaults["worker_middleware"] = [_telling(pulse), *(defaults.get("worker_middleware") or ())]
-    app.worker_defaults = defaults  # type: ignore[assignment]  on this one object alone
+    app.worker_defaults = defaults  # type: ignore[assignment]  # on this one object alone
     _listen(app, pulse)
     return app
 
@@ -81,4 +81,4 @@ def _listen(app: "App", pulse: Pulse) -> None:
         pulse.looked()
         return job
 
-    app.job_manager.fetch_job = look  # type: ignore[method-assign]  on this one object alone
+    app.job_manager.fetch_job = look  # type: ignore[method-assign]  # on this one object alone

@@ -72,7 +72,7 @@ class Watch:
             self._pulse.looked()
             return job
 
-        worker.queue.dequeue = look  # type: ignore[method-assign]  on this one object alone
+        worker.queue.dequeue = look  # type: ignore[method-assign]  # on this one object alone
         self._tasks = [asyncio.create_task(self._knock(worker)), asyncio.create_task(self._stop_clocks(worker))]
 
     async def _knock(self, worker: "Worker[Any]") -> None:

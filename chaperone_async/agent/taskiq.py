@@ -94,7 +94,7 @@ def _announce(broker: AsyncBroker) -> None:
         finally:
             knocking.cancel()
 
-    broker.listen = listening  # type: ignore[method-assign]  on this one object alone
+    broker.listen = listening  # type: ignore[method-assign]  # on this one object alone
 
 
 async def _next(messages: "AsyncGenerator[Any, None]") -> "Any":
