@@ -100,6 +100,8 @@ class LogFile:
     def _try_to_rotate(self, now: float) -> None:
         try:
             self._rotate()
+        except FileNotFoundError:  # it was moved away since the last look, a moment ago
+            self._follow()
         except OSError as error:
             if self._fd < 0:  # moved away, but no new one can be opened
                 raise

@@ -176,6 +176,24 @@ def test_a_full_file_whose_directory_was_removed_is_made_again(log: LogFile, pat
     assert not told
 
 
+def test_a_file_that_is_moved_away_in_the_moment_of_its_rotation_is_no_trouble(
+    log: LogFile, path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.write(b"a" * 79 + b"\n")
+    replace = Path.replace
+
+    def somebody_was_quicker(own: Path, target: Path) -> Path:
+        path.rename(path.parent.with_name("moved"))
+        path.parent.rmdir()
+        return replace(own, target)
+
+    monkeypatch.setattr(Path, "replace", somebody_was_quicker)
+    log.write(b"b" * 79 + b"\n")
+    assert path.read_text() == "b" * 79 + "\n"
+    assert not told
+    assert log.lost == 0
+
+
 def test_users_of_one_path_share_one_open_file(tmp_path: Path) -> None:
     files = LogFiles(pytest.fail)
     path = str(tmp_path / "log")
