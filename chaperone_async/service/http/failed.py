@@ -1,5 +1,6 @@
 """Failed jobs, through the pool whose queue it is: listed, tried again, thrown away."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 
 from aiohttp import web
@@ -18,6 +19,9 @@ Pool = Annotated[
     str | None, Meta(description="whose; needed where several pools take a queue of this name from different places")
 ]
 
+Act = Callable[[str, str | None, Sequence[str] | None, str], Awaitable[int]]
+"""(queue, pool, ids, by whom) → to how many jobs it was done; ids None: all."""
+
 
 class OfPoolQuery(Struct, frozen=True):
     pool: Pool = None
@@ -35,40 +39,27 @@ async def list_failed(request: web.Request) -> web.Response:
     return json_response(view_failed(queue, pool, page))
 
 
-async def retry_all(request: web.Request) -> web.Response:
-    pool, queue = read_query(request, OfPoolQuery).pool, request.match_info["queue"]
-    answer: wire.RetriedDocument = {"retried": await _jobs(request).retry(queue, pool, None, caller(request))}
+async def retry(request: web.Request) -> web.Response:
+    answer: wire.RetriedDocument = {"retried": await _act(request, _jobs(request).retry)}
     return json_response(answer)
 
 
-async def retry_one(request: web.Request) -> web.Response:
-    pool, queue, job = read_query(request, OfPoolQuery).pool, request.match_info["queue"], request.match_info["id"]
-    many = await _jobs(request).retry(queue, pool, [job], caller(request))
-    answer: wire.RetriedDocument = {"retried": _some(many, queue, job)}
+async def flush(request: web.Request) -> web.Response:
+    answer: wire.FlushedDocument = {"flushed": await _act(request, _jobs(request).flush)}
     return json_response(answer)
 
 
-async def flush_all(request: web.Request) -> web.Response:
-    pool, queue = read_query(request, OfPoolQuery).pool, request.match_info["queue"]
-    answer: wire.FlushedDocument = {"flushed": await _jobs(request).flush(queue, pool, None, caller(request))}
-    return json_response(answer)
-
-
-async def flush_one(request: web.Request) -> web.Response:
-    pool, queue, job = read_query(request, OfPoolQuery).pool, request.match_info["queue"], request.match_info["id"]
-    many = await _jobs(request).flush(queue, pool, [job], caller(request))
-    answer: wire.FlushedDocument = {"flushed": _some(many, queue, job)}
-    return json_response(answer)
+async def _act(request: web.Request, act: Act) -> int:
+    """On the one job that the path names, or on all; to how many it was done."""
+    pool, queue, job = read_query(request, OfPoolQuery).pool, request.match_info["queue"], request.match_info.get("id")
+    many = await act(queue, pool, None if job is None else [job], caller(request))
+    if job is not None and not many:
+        raise Refused(404, f"there is no failed job {job!r} in the queue {queue!r}")
+    return many
 
 
 def _jobs(request: web.Request) -> FailedJobs:
     return FailedJobs(request.app[FACE].supervisor)
-
-
-def _some(many: int, queue: str, job: str) -> int:
-    if not many:
-        raise Refused(404, f"there is no failed job {job!r} in the queue {queue!r}")
-    return many
 
 
 _FAILED = "/api/v1/queues/{queue}/failed"
@@ -81,20 +72,20 @@ ROUTES = (
         summary="The failed jobs of a queue", query=FailedQuery, answers={200: wire.FailedDocument}, problems=_PROBLEMS,
     ),
     Route(
-        method="DELETE", path=_FAILED, handler=flush_all, access="change",
+        method="DELETE", path=_FAILED, handler=flush, access="change",
         summary="Throw all failed jobs of a queue away", query=OfPoolQuery, answers=_FLUSHED, problems=_PROBLEMS,
     ),
     Route(
-        method="POST", path=f"{_FAILED}/retry", handler=retry_all, access="change",
+        method="POST", path=f"{_FAILED}/retry", handler=retry, access="change",
         summary="Have all failed jobs of a queue done once more", query=OfPoolQuery, answers=_RETRIED,
         problems=_PROBLEMS,
     ),
     Route(
-        method="POST", path=f"{_FAILED}/{{id}}/retry", handler=retry_one, access="change",
+        method="POST", path=f"{_FAILED}/{{id}}/retry", handler=retry, access="change",
         summary="Have one failed job done once more", query=OfPoolQuery, answers=_RETRIED, problems=_PROBLEMS,
     ),
     Route(
-        method="DELETE", path=f"{_FAILED}/{{id}}", handler=flush_one, access="change",
+        method="DELETE", path=f"{_FAILED}/{{id}}", handler=flush, access="change",
         summary="Throw one failed job away", query=OfPoolQuery, answers=_FLUSHED, problems=_PROBLEMS,
         matches=f"{_FAILED}/{{id:(?!retry$)[^/]+}}",
     ),
