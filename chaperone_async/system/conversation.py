@@ -21,6 +21,7 @@ from chaperone_async.system.ports import (
 
 EMPTY = Telemetry()
 _SWEEP = 1.0  # seconds between looks for senders that are gone
+_NOTICED = frozenset({"READY", "STOPPING", "RELOADING", "EXTEND_TIMEOUT_USEC"})
 
 
 @dataclass(slots=True)
@@ -154,6 +155,8 @@ class Conversation:
 
 
 def _notices(ref: WorkerRef, fields: Mapping[str, str]) -> list[Notice]:
+    if _NOTICED.isdisjoint(fields):
+        return []
     notices: list[Notice] = []
     if said(fields, "READY"):
         notices.append(ReadyNotice(ref))

@@ -8,7 +8,7 @@ LONGEST_EXTENSION = 3600.0  # seconds
 MAX_ARGUMENTS = 12_288  # characters of a failed job's arguments; cut, they could not be sent again
 MAX_TEXT = 512  # characters kept of a status, a job's id or name
 MAX_JOBS = 256  # remembered as running, per process
-_WHOLE = re.compile(r"[0-9]{1,15}")
+_LONGEST_NUMBER = 15  # digits
 _DECIMAL = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
 
 
@@ -95,7 +95,7 @@ def _count(fields: Mapping[str, str], key: str) -> int | None:
     text = fields.get(key)
     if text is None:
         return None
-    if not _WHOLE.fullmatch(text):
+    if len(text) > _LONGEST_NUMBER or not (text.isascii() and text.isdecimal()):
         raise Malformed
     return int(text)
 

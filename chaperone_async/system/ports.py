@@ -5,7 +5,7 @@ All methods are called from the event loop. Nothing here raises for the world's 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from chaperone_async.core.backlog import Backlog
 from chaperone_async.core.demand import Sample
@@ -119,8 +119,7 @@ class ExtendNotice:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class JobNotice:
+class JobNotice(NamedTuple):
     """A job ended; the new telemetry is in the table. `arguments`: of a failed one, what it takes to send it again."""
 
     ref: WorkerRef

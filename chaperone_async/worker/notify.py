@@ -150,11 +150,14 @@ class _Process:
             return False
         try:
             if self._socket is None:
-                self._socket = _open_socket()
+                self._socket = _connect(self._address)
             if self._unsent:
                 self._send_the_unsent(self._socket)
-            self._socket.sendto(message.encode(), self._address)
-        except OSError:  # nobody there, or too busy to hear: the work is more important
+            self._socket.send(message.encode())
+        except BlockingIOError:  # it is too busy to hear: the work is more important
+            return False
+        except OSError:  # nobody there: perhaps there will be, another time
+            self._socket = None
             return False
         return True
 
@@ -162,7 +165,7 @@ class _Process:
         """First: what is told later is about the time after them. Raises OSError."""
         with self._lock:
             while self._unsent:
-                sender.sendto(self._unsent[0].encode(), self._address)
+                sender.send(self._unsent[0].encode())
                 del self._unsent[:1]
 
     def _counts(self) -> str:
@@ -178,11 +181,17 @@ def _here() -> _Process:
     return _processes.get(pid) or _processes.setdefault(pid, _Process())
 
 
-def _open_socket() -> "socket.socket":
+def _connect(address: str) -> "socket.socket":
+    """To send without looking the address up each time costs half as much. Raises OSError."""
     import socket  # only where there is a supervisor
 
     sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     sender.settimeout(0.0)  # non-blocking
+    try:
+        sender.connect(address)
+    except OSError:
+        sender.close()
+        raise
     return sender
 
 
