@@ -72,7 +72,7 @@ class DemandFeed:
         tells = reports(runner.pool, runner.telemetry)
         running = sum(len(said.running) for said in runner.said())
         held = backlog.ready + (running if backlog.reserved is None else backlog.reserved)
-        self._looks = follow(self._looks, Look(anyio.current_time(), held, runner.jobs_ended() if tells else None))
+        self._looks = follow(self._looks, Look(anyio.current_time(), held, runner.tally.ended() if tells else None))
         return flow(self._looks)
 
     async def _call_for(self, backlog: Backlog) -> float | None:
@@ -102,7 +102,7 @@ class DemandFeed:
             at=now,
             ready=self._runner.demand.backlog.ready,
             running=sum(len(telemetry.running) for telemetry in said),
-            moved=self._runner.jobs_ended(),
+            moved=self._runner.tally.ended(),
             beat_at=max((t.heartbeat_at for t in said if t.heartbeat_at is not None), default=None),
         )
 
@@ -135,8 +135,8 @@ def sample_of(runner: PoolRunner, demand: Demand) -> Sample:
         oldest_age=backlog.oldest_age,
         busy=len(running) if tells else backlog.reserved,
         running=running if tells else None,
-        completed=runner.jobs_ended() if tells else None,
-        worked=runner.seconds_worked() if tells else None,
+        completed=runner.tally.ended() if tells else None,
+        worked=runner.tally.seconds() if tells else None,
         next_due=due,
         called=demand.called if fresh else None,
     )

@@ -22,14 +22,14 @@ from chaperone_async.core.events import (
     TimePassed,
     WorkerRef,
 )
-from chaperone_async.core.plan import rolls
 from chaperone_async.core.pool import Pool, new_pool
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.recycle import job_limit
 from chaperone_async.core.scaling import ClampName, Decision
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.core.step import step
-from chaperone_async.errors import ConfigError, QueueError, StopPool
+from chaperone_async.errors import ConfigError, StopPool
+from chaperone_async.supervision.custody import Custody, QueueMaker, put_back
 from chaperone_async.supervision.handle import Worker
 from chaperone_async.supervision.hooks import CallbackRunner, Hooks, Threads
 from chaperone_async.supervision.journal import OUTPUT_LINES_KEPT, Journal
@@ -37,9 +37,9 @@ from chaperone_async.supervision.leaving import in_order
 from chaperone_async.supervision.ledger import Ledger
 from chaperone_async.supervision.monitor import monitor_worker
 from chaperone_async.supervision.readings import Demand, Readings
+from chaperone_async.supervision.tally import Tally
 from chaperone_async.supervision.terms import TermsBook
 from chaperone_async.system.ports import (
-    DeadWorker,
     ExtendNotice,
     JobNotice,
     Notice,
@@ -58,15 +58,14 @@ from chaperone_async.system.ports import (
 @dataclass(frozen=True, slots=True)
 class World:
     """The ports, as one argument. `wall` turns monotonic seconds into an aware UTC time; `make_threads` gives each pool
-    its own, so that one pool's hanging callbacks leave the others theirs. `make_queue`: None where nothing is known of
-    a pool's queues."""
+    its own, so that one pool's hanging callbacks leave the others theirs."""
 
     processes: Processes
     sampler: UsageSampler
     telemetry: TelemetrySource
     wall: Callable[[float], datetime]
     make_threads: Callable[[], Threads]
-    make_queue: Callable[[PoolSpec], PoolQueue | None] = lambda _: None
+    make_queue: QueueMaker = lambda _: None
 
 
 DECISIONS_KEPT = 500
@@ -110,17 +109,13 @@ class PoolRunner:
         self._waiting: list[tuple[Callable[[Pool], bool], anyio.Event]] = []
         self._over = False
         self._last_dead: dict[int, Death] = {}
-        self._jobs_of_the_dead = 0
-        self._failed_of_the_dead = 0
-        self._seconds_of_the_dead = 0.0
         self._reclaims: TaskGroup | None = None
-        self._make_queue = world.make_queue
-        self.queue = world.make_queue(spec)
-        self._queues: list[tuple[int, PoolQueue | None]] = [(0, self.queue)]  # by the first generation they are for
+        self._custody = Custody(world.make_queue, spec)
         self.demand = Demand()
         self.decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
         self.clamps: Counter[ClampName] = Counter()  # in how many decisions, kept or not, each had a say
         self.ledger = Ledger()
+        self.tally = Tally(self.said)
         self.terms = TermsBook(spec, lambda wanted: make_probers(self, wanted))
 
     # What others may do
@@ -174,7 +169,8 @@ class PoolRunner:
                 self.ledger.add(notice, now)
                 if not notice.ok and self.queue is not None:
                     self.queue.note_failed(notice)
-                self.check_jobs(notice.ref, self.telemetry.telemetry(notice.ref))
+                if self.pool.spec.recycle.max_jobs:
+                    self.check_jobs(notice.ref, self.telemetry.telemetry(notice.ref))
 
     def check_jobs(self, ref: WorkerRef, said: Telemetry) -> None:
         most = job_limit(self.pool.spec.recycle, ref, self.pool.salt)
@@ -216,19 +212,10 @@ class PoolRunner:
             if slot.live and slot.life is not None:
                 yield self.telemetry.telemetry(slot.life.ref)
 
-    def jobs_processed(self) -> int:
-        """By all workers of the pool so far, dead and living."""
-        return self._jobs_of_the_dead + sum([said.jobs_done for said in self.said()])
-
-    def jobs_failed(self) -> int:
-        return self._failed_of_the_dead + sum([said.jobs_failed for said in self.said()])
-
-    def jobs_ended(self) -> int:
-        return self.jobs_processed() + self.jobs_failed()
-
-    def seconds_worked(self) -> float:
-        """The time that the ended jobs took."""
-        return self._seconds_of_the_dead + sum([said.busy_seconds for said in self.said()])
+    @property
+    def queue(self) -> PoolQueue | None:
+        """That of the workers to come. None: nothing is known of it."""
+        return self._custody.queue
 
     # The loop
 
@@ -289,12 +276,8 @@ class PoolRunner:
 
     def _change_terms(self, before: Pool) -> None:
         self.broken_checks.clear()
-        if _queue_of(before.spec) != _queue_of(self.pool.spec):
-            self.queue, self.demand = self._make_queue(self.pool.spec), Demand()
-            if rolls(before.spec, self.pool.spec):
-                self._queues = [*self._queues[-1:], (before.next_generation, self.queue)]
-            else:
-                self._queues[-1] = (self._queues[-1][0], self.queue)
+        if self._custody.change(before, self.pool.spec):
+            self.demand = Demand()
         self.processes.adopt(self.pool.spec)
         try:
             self.terms.change(before, self.pool)
@@ -333,23 +316,9 @@ class PoolRunner:
             self.submit(CallbackReturned(action.ref, anyio.current_time()))
 
     def _mourn(self, death: Death) -> None:
-        """Nothing of it lives any more: what it had taken from the queue goes back at once."""
-        said = self._bury(death)
-        pages = (queue for first, queue in reversed(self._queues) if first <= death.ref.generation)
-        queue = next(pages, self._queues[0][1])
-        if self._reclaims is None or queue is None or death.pid is None or "reclaim" not in queue.can:
-            return
-        dead = DeadWorker(death.worker_id, death.ref.slot, death.pid, tuple(job for job, _ in said.running), said.mark)
-        self._reclaims.start_soon(self._reclaim, queue, dead)
-
-    async def _reclaim(self, queue: PoolQueue, dead: DeadWorker) -> None:
-        try:
-            many = await queue.reclaim(dead)
-        except (QueueError, OSError) as error:
-            self.tell("queue.reclaim_failed", f"{dead.worker_id}: {error}")
-        else:
-            if many:
-                self.tell("queue.reclaimed", f"{many} job{'' if many == 1 else 's'} of {dead.worker_id}")
+        said, queue = self._bury(death), self._custody.taker_back(death)
+        if self._reclaims is not None and queue is not None:
+            self._reclaims.start_soon(put_back, queue, death, said, self.tell)
 
     def _bury(self, death: Death) -> Telemetry:
         """Keep what is known of a life that is over. Its output stays readable until the next death in its slot."""
@@ -360,16 +329,9 @@ class PoolRunner:
             cpu_seconds=usage.cpu_seconds, job=said.current_job,
             output=self.processes.output(death.ref, OUTPUT_LINES_KEPT),
         )  # fmt: skip
-        self._jobs_of_the_dead += said.jobs_done
-        self._failed_of_the_dead += said.jobs_failed
-        self._seconds_of_the_dead += said.busy_seconds
+        self.tally.bury(said)
         before = self._last_dead.get(death.ref.slot)
         if before is not None:
             self.processes.forget(before.ref)
         self._last_dead[death.ref.slot] = death
         return said
-
-
-def _queue_of(spec: PoolSpec) -> tuple[object, ...]:
-    """What its queue is made of."""
-    return spec.backend, spec.backlog, spec.queues, spec.launch, spec.autoscale

@@ -150,8 +150,8 @@ class Supervisor:
     def view(self, runner: PoolRunner) -> PoolView:
         now = anyio.current_time()
         return PoolView(
-            runner.pool, runner.readings, runner.jobs_processed(), runner.callback_failures,
-            runner.last_callback_failure, dict(runner.broken_checks), runner.demand, runner.jobs_failed(),
+            runner.pool, runner.readings, runner.tally.done(), runner.callback_failures,
+            runner.last_callback_failure, dict(runner.broken_checks), runner.demand, runner.tally.failed(),
             runner.ledger.figures(now), runner.ledger.by_queue(now), tuple(runner.decisions), dict(runner.clamps),
             frozenset() if runner.queue is None else runner.queue.can,
         )  # fmt: skip
@@ -209,7 +209,7 @@ class Supervisor:
     async def _pulse(self) -> None:
         while True:
             self._pulse_at = anyio.current_time()
-            self._jobs_each_second.append(sum(runner.jobs_processed() for runner in self._runners.values()))
+            self._jobs_each_second.append(sum(runner.tally.done() for runner in self._runners.values()))
             await anyio.sleep(PULSE)
 
     async def _run_pool(self, runner: PoolRunner) -> None:

@@ -1,0 +1,62 @@
+"""In whose custody a pool's jobs are: its queue, the one before for workers that took from that, and the way back from
+a dead worker to its queue."""
+
+from collections.abc import Callable
+
+from chaperone_async.core.actions import Death
+from chaperone_async.core.plan import rolls
+from chaperone_async.core.pool import Pool
+from chaperone_async.core.spec import PoolSpec
+from chaperone_async.errors import QueueError
+from chaperone_async.system.ports import DeadWorker, PoolQueue, Telemetry
+
+QueueMaker = Callable[[PoolSpec], PoolQueue | None]
+
+
+class Custody:
+    """`make_queue` returns None where nothing is known of a pool's queues."""
+
+    def __init__(self, make_queue: QueueMaker, spec: PoolSpec) -> None:
+        self._make_queue = make_queue
+        self._queues = [(0, make_queue(spec))]  # by the first generation that takes from them
+
+    @property
+    def queue(self) -> PoolQueue | None:
+        """That of the workers to come."""
+        return self._queues[-1][1]
+
+    def change(self, before: Pool, spec: PoolSpec) -> bool:
+        """The pool is to be as `spec` says; whether its queue is another now."""
+        if _ingredients(before.spec) == _ingredients(spec):
+            return False
+        queue = self._make_queue(spec)
+        if rolls(before.spec, spec):
+            self._queues = [*self._queues[-1:], (before.next_generation, queue)]
+        else:
+            self._queues[-1] = (self._queues[-1][0], queue)
+        return True
+
+    def taker_back(self, death: Death) -> PoolQueue | None:
+        """The queue that this worker took from, if it takes jobs of the dead back."""
+        pages = (queue for first, queue in reversed(self._queues) if first <= death.ref.generation)
+        queue = next(pages, self._queues[0][1])
+        return queue if queue is not None and "reclaim" in queue.can else None
+
+
+async def put_back(queue: PoolQueue, death: Death, said: Telemetry, tell: Callable[[str, str], None]) -> None:
+    """Nothing of this worker lives any more: what it had taken goes back. `tell`: a kind of event, and the detail."""
+    if death.pid is None:
+        return
+    jobs = tuple(job for job, _ in said.running)
+    try:
+        many = await queue.reclaim(DeadWorker(death.worker_id, death.ref.slot, death.pid, jobs, said.mark))
+    except (QueueError, OSError) as error:
+        tell("queue.reclaim_failed", f"{death.worker_id}: {error}")
+    else:
+        if many:
+            tell("queue.reclaimed", f"{many} job{'' if many == 1 else 's'} of {death.worker_id}")
+
+
+def _ingredients(spec: PoolSpec) -> tuple[object, ...]:
+    """What a pool's queue is made of."""
+    return spec.backend, spec.backlog, spec.queues, spec.launch, spec.autoscale
