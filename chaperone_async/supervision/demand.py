@@ -1,6 +1,8 @@
 """One pool's queue, watched: sampled at each interval, with what follows from it for stalled workers. What it learns is
 the runner's `demand`."""
 
+from collections.abc import Callable
+
 import anyio
 
 from chaperone_async.core.backlog import Backlog
@@ -23,10 +25,12 @@ _STALE = 3.0  # intervals after which a sample tells nothing any more
 
 
 class DemandFeed:
-    """One per pool: reads the backlog at each interval, where anybody can tell it."""
+    """One per pool: reads the backlog at each interval, where anybody can tell it. `grown` is called where more waits
+    than did the last time."""
 
-    def __init__(self, runner: PoolRunner) -> None:
+    def __init__(self, runner: PoolRunner, grown: Callable[[], None] = lambda: None) -> None:
         self._runner = runner
+        self._grown = grown
         self._stall = StallState()
         self._queue: PoolQueue | None = None  # whose looks those are
         self._looks: tuple[Look, ...] = ()
@@ -61,7 +65,10 @@ class DemandFeed:
         if runner.demand.problem is not None:
             runner.tell("queue.reachable", f"{backlog.ready} jobs ready" if backlog.ready is not None else "")
         if queue is runner.queue:  # else it is another one since
+            grown = (backlog.ready or 0) > (runner.demand.backlog.ready or 0)
             runner.demand = Demand(anyio.current_time(), backlog, None, called, self._follow(queue, backlog))
+            if grown and runner.pool.spec.autoscale is not None:
+                self._grown()
 
     def _follow(self, queue: PoolQueue, backlog: Backlog) -> Flow:
         if queue is not self._queue:

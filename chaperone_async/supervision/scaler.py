@@ -12,6 +12,7 @@ from chaperone_async.supervision.demand import present_of, sample_of
 from chaperone_async.supervision.runner import PoolRunner
 
 INTERVAL = 1.0
+_QUICKEST = 0.25  # seconds between two ticks, however much the queues grow
 BY = "the scaler"
 KEPT = 500
 _RETOLD = 60.0  # seconds after which a decision that changes nothing is kept again
@@ -24,13 +25,20 @@ class Scaler:
         self.total: int | None = None
         self._runners = runners
         self._states: dict[str, ScalerState] = {}
+        self._nudged = anyio.Event()
+
+    def nudge(self) -> None:
+        """More jobs wait than did a moment ago: that is not to wait for the next tick."""
+        self._nudged.set()
 
     async def run(self) -> None:
-        next_at = anyio.current_time() + INTERVAL
         while True:
-            await anyio.sleep_until(next_at)
+            now = anyio.current_time()
+            with anyio.CancelScope(deadline=now + INTERVAL):
+                await self._nudged.wait()
+                await anyio.sleep_until(now + _QUICKEST)
+            self._nudged = anyio.Event()
             self._tick()
-            next_at = max(next_at + INTERVAL, anyio.current_time())
 
     def _tick(self) -> None:
         """A pool on hold decides nothing; what lives of it still counts against the budget."""

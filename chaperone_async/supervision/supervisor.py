@@ -217,7 +217,7 @@ class Supervisor:
         name = runner.pool.name
         in_callback.set(False)  # it may have been added by one
         leave = self._world.telemetry.listen(name, runner.notice)
-        feed, demand = HealthFeed(runner), DemandFeed(runner)
+        feed, demand = HealthFeed(runner), DemandFeed(runner, self.scaler.nudge)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(feed.run)

@@ -60,6 +60,15 @@ async def test_a_backlog_calls_for_workers_one_per_cooldown_and_each_step_is_exp
         assert runner.pool.desired == len(runner.pool.slots) == 1
 
 
+async def test_a_backlog_that_appears_is_decided_about_with_the_sample_that_shows_it() -> None:
+    queue = FakeQueue(ready=0)
+    async with pool_of(world_with(queue), scaled(max_step=9)) as runner:
+        await anyio.sleep(10.5)
+        queue.holds(100)
+        await anyio.sleep(0.5 + 0.3)  # the sample is taken each second, and the last tick may have been just before
+        assert runner.pool.desired == 10
+
+
 async def test_the_longest_idle_worker_goes_and_the_busy_ones_stay_in_their_slots() -> None:
     queue = FakeQueue(ready=0, reserved=2)
     world = world_with(queue)
