@@ -55,19 +55,20 @@ def test_more_workers_than_descriptors_fail_to_start_and_say_why(start: Start) -
 
 LEAVING = """
 [pools.leaving]
-command = "sh -c 'until test -e {go}; do sleep 0.1; done'"
-workers = 20
+command = "sh -c 'until test -e {go}; do sleep 0.5; done'"
+workers = 40
 restart.policy = "never"
 """
 
 
 def test_all_start_as_soon_as_others_have_given_descriptors_back(start: Start, tmp_path: Path) -> None:
+    """Room for 60 sockets and 25 workers, beside what is the supervisor's own."""
     pools = LEAVING.format(go=tmp_path / "go") + MANY.replace("workers = 40", "workers = 20")
-    service = start(pools, prefix=("prlimit", "--nofile=150:150", "--")).serving()
+    service = start(pools, prefix=("prlimit", "--nofile=215:215", "--")).serving()
     until(lambda: any("too many open files" in (row["problem"] or "") for row in service.pool("many")["workers"]))
     (tmp_path / "go").touch()
     with polled(service, "/livez"):
-        until(lambda: service.pool("many")["ready_workers"] == 20, 20)
+        until(lambda: service.pool("many")["ready_workers"] == 20)
     assert service.stop() == 0
 
 
@@ -108,6 +109,6 @@ def test_more_workers_than_processes_fail_to_start_and_say_why(start: Start, nob
         for other in others:
             other.kill()
             other.wait()
-        until(lambda: service.pool("many")["ready_workers"] == 40, 20)
+        until(lambda: service.pool("many")["ready_workers"] == 40)
     assert service.stop() == 0
     assert "Traceback" not in service.text

@@ -60,8 +60,8 @@ def test_among_a_thousand_orphans_every_worker_has_its_own_exit_status(
     pools = POOLS.format(quick=QUICK_PYTHON, crashing=crashing, orphans=orphans)
     service = start(pools, prefix=UNSHARE).serving()
     supervisor = first_process(service)
-    until((tmp_path / "trace").exists, 30)
-    until(lambda: len({crash["slot"] for crash in service.crashes("crashing")}) == 100, 30)
+    until((tmp_path / "trace").exists)
+    until(lambda: len({crash["slot"] for crash in service.crashes("crashing")}) == 100)
     for crash in service.crashes("crashing"):
         assert (crash["reason"], crash["exit_code"]) == ("error", 100 + crash["slot"]), crash
     dead = zombies(supervisor)
