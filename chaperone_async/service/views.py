@@ -1,31 +1,21 @@
 """Snapshot → plain dicts: the only wire format. Memory in MB (10^6 bytes), durations in seconds, times RFC 3339 UTC."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from math import inf
-from typing import Any
 
 from chaperone_async.core.events import WorkerRef
-from chaperone_async.core.goals import Missed, Reached, Standing
 from chaperone_async.core.pool import Pool, PoolState
 from chaperone_async.core.slots import Lane
 from chaperone_async.core.spec import MB, PoolSpec
 from chaperone_async.core.states import Hold, Slot
 from chaperone_async.core.status import status_of
-from chaperone_async.service.operations import Operation, OperationState
 from chaperone_async.service.queue_views import view_autoscale, view_backlog, view_decision, view_queue
 from chaperone_async.service.queue_wire import DecisionsDocument, QueueDocument
 from chaperone_async.service.queues import overview
-from chaperone_async.service.sentences import level, sentence
 from chaperone_async.service.wire import (
-    CrashDocument,
-    CrashesDocument,
-    EventDocument,
-    OperationDocument,
-    OperationPart,
-    OperationsDocument,
     PoolDocument,
     PoolSummary,
     StatsDocument,
@@ -33,13 +23,11 @@ from chaperone_async.service.wire import (
     WorkerDocument,
 )
 from chaperone_async.supervision.handle import activity_of
-from chaperone_async.supervision.journal import CrashRecord, Entry
 from chaperone_async.supervision.leaving import reports
 from chaperone_async.supervision.readings import queue_problem
 from chaperone_async.supervision.supervisor import PoolView, Snapshot
 from chaperone_async.system.ports import TelemetrySource, Usage
 
-View = dict[str, Any]
 Wall = Callable[[float], datetime]
 TIMES_REMEMBERED = 4096
 
@@ -262,66 +250,6 @@ class Views:
         latest = list(reversed(view.decisions))[:limit]
         return {"decisions": [view_decision(decision, self.time) for decision in latest]}
 
-    def crash(self, record: CrashRecord) -> CrashDocument:
-        death = record.death
-        return {
-            "id": record.id,
-            "worker_id": death.worker_id,
-            "slot": death.ref.slot,
-            "pool": record.pool,
-            "pid": death.pid,
-            "at": self.time(death.at),
-            "reason": str(death.reason),
-            "detail": death.detail,
-            "crashed": death.crashed,
-            "exit_code": death.exit_code,
-            "exit_signal": death.exit_signal,
-            "uptime": round(death.uptime, 3),
-            "peak_memory": round(record.peak_memory / MB, 1),
-            "cpu_seconds": round(record.cpu_seconds, 2),
-            "job": record.job,
-            "output": list(record.output),
-        }
-
-    def crashes(self, records: Sequence[CrashRecord]) -> CrashesDocument:
-        return {"crashes": [self.crash(record) for record in records]}
-
-    def entry(self, entry: Entry) -> EventDocument:
-        news = entry.news
-        return {
-            "seq": entry.seq,
-            "at": self.time(news.at),
-            "event": news.kind,
-            "level": level(news),
-            "message": sentence(news),
-            "pool": entry.pool,
-            "worker": news.worker_id,
-            "slot": None if news.ref is None else news.ref.slot,
-            "pid": news.pid,
-            "reason": None if news.reason is None else str(news.reason),
-            "detail": news.detail or None,
-            "by": news.by,
-        }
-
-    def operation(self, operation: Operation) -> OperationDocument:
-        parts = [_part(pool, standing) for pool, standing in operation.parts.items()]
-        several = len(parts) > 1
-        told = [f"{part['pool']}: {part['detail']}" if several else part["detail"] for part in parts if part["detail"]]
-        return {
-            "id": operation.id,
-            "action": operation.action,
-            "target": operation.target,
-            "state": operation.state,
-            "detail": "; ".join(filter(None, told)) or None,
-            "by": operation.by,
-            "started_at": self.time(operation.started_at),
-            "ended_at": None if operation.ended_at is None else self.time(operation.ended_at),
-            "pools": parts,
-        }
-
-    def operations(self, operations: Sequence[Operation]) -> OperationsDocument:
-        return {"operations": [self.operation(operation) for operation in operations]}
-
 
 def state_of(view: PoolView) -> PoolState:
     """For people: a pool whose queue cannot be read works, and not as it should."""
@@ -334,14 +262,3 @@ def leaving_of(pool: Pool) -> int:
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 4)
-
-
-def _part(pool: str, standing: Standing) -> OperationPart:
-    match standing:
-        case Reached(detail):
-            state: OperationState = "done"
-        case Missed(detail):
-            state = "failed"
-        case _:
-            state, detail = "running", standing.left
-    return {"pool": pool, "state": state, "detail": detail or None}

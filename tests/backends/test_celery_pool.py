@@ -3,10 +3,13 @@
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.backends.celery_shop import LATE, Shop, backlog, failed
+from tests.backends.promises import JOBS, lossless
+from tests.backends.servers import Run
 from tests.e2e.service import Launch
 
 Open = Callable[[str], Shop]
@@ -109,3 +112,9 @@ def test_when_a_worker_is_killed_its_jobs_in_redis_go_back_at_once(
     shop.say("go")
     service.until(lambda: shop.done == [0, 1, 2, 3])
     service.until(lambda: backlog(service).get("reserved") == 0)
+
+
+def test_no_job_is_lost_while_workers_are_killed_scaled_rolled_and_drained(run: Run, tmp_path: Path) -> None:
+    """On RabbitMQ; on Redis a kill in the very millisecond of a job's arrival may lose it."""
+    outcome = lossless("celery-rabbitmq", run, tmp_path)
+    assert (outcome.ran, outcome.never, outcome.kills) == (JOBS, (), 2)

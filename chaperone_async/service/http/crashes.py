@@ -9,6 +9,7 @@ from chaperone_async.service import wire
 from chaperone_async.service.http.answers import FACE, MOST, json_response
 from chaperone_async.service.http.inputs import read_query
 from chaperone_async.service.http.route import Route
+from chaperone_async.service.record_views import view_crashes
 
 
 class CrashesQuery(Struct, frozen=True):
@@ -20,14 +21,14 @@ async def list_all(request: web.Request) -> web.Response:
     journal = face.supervisor.journal
     records = [record for name in face.supervisor.names for record in journal.crashes(name)]
     records.sort(key=lambda record: record.id, reverse=True)
-    return json_response(face.views.crashes(records[:limit]))
+    return json_response(view_crashes(records[:limit], face.views.time))
 
 
 async def list_of_pool(request: web.Request) -> web.Response:
     face, limit = request.app[FACE], read_query(request, CrashesQuery).limit
     name = face.supervisor.runner(request.match_info["pool"]).pool.name
     records = face.supervisor.journal.crashes(name)
-    return json_response(face.views.crashes(records[:limit]))
+    return json_response(view_crashes(records[:limit], face.views.time))
 
 
 ROUTES = (

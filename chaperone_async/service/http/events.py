@@ -24,6 +24,7 @@ from chaperone_async.service.http.inputs import read_query
 from chaperone_async.service.http.problems import Refused
 from chaperone_async.service.http.route import Route
 from chaperone_async.service.http.streams import EVENT_STREAM, STREAMS, Stream, accepts, event, stream
+from chaperone_async.service.record_views import view_entry
 from chaperone_async.service.sentences import SENTENCES
 from chaperone_async.service.views import Views
 from chaperone_async.supervision.journal import Entry, Journal, Subscription
@@ -79,8 +80,10 @@ async def show_events(request: web.Request) -> web.StreamResponse:
         return await stream(request, EVENT_STREAM, partial(_send, request, wanted, place))
     entries = [entry for entry in reversed(journal.entries(since)) if wanted.has(entry)][: query.limit or SHOWN]
     document: wire.EventsDocument = {
-        "events": [face.views.entry(entry) for entry in entries], "last": journal.last, "epoch": journal.epoch,
-    }  # fmt: skip
+        "events": [view_entry(entry, face.views.time) for entry in entries],
+        "last": journal.last,
+        "epoch": journal.epoch,
+    }
     return json_response(document)
 
 
@@ -114,7 +117,7 @@ async def _send_next(face: Face, wanted: Wanted, reader: Subscription, client: S
 @lru_cache(512)
 def _encode(views: Views, epoch: str, entry: Entry) -> bytes:
     """The same for all who follow."""
-    return event(entry.news.kind, views.entry(entry), f"{epoch}-{entry.seq}")
+    return event(entry.news.kind, view_entry(entry, views.time), f"{epoch}-{entry.seq}")
 
 
 def _gap(face: Face, reader: Subscription, why: str, missed: int | None) -> bytes:

@@ -10,6 +10,7 @@ from chaperone_async.service.http.answers import FACE, MOST, json_response
 from chaperone_async.service.http.inputs import read_query
 from chaperone_async.service.http.outcome import OPERATIONS, WaitQuery, answer_operation
 from chaperone_async.service.http.route import Route
+from chaperone_async.service.record_views import view_operations
 
 
 class OperationsQuery(Struct, frozen=True):
@@ -18,7 +19,7 @@ class OperationsQuery(Struct, frozen=True):
 
 async def list_operations(request: web.Request) -> web.Response:
     face, limit = request.app[FACE], read_query(request, OperationsQuery).limit
-    return json_response(face.views.operations(face.control.operations.latest()[:limit]))
+    return json_response(view_operations(face.control.operations.latest()[:limit], face.views.time))
 
 
 async def show_operation(request: web.Request) -> web.Response:

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from chaperone_async.service.http.answers import FACE, json_response
 from chaperone_async.service.operations import Operation
+from chaperone_async.service.record_views import view_operation
 
 OPERATIONS = "/api/v1/operations"
 LONGEST_WAIT = 3600
@@ -39,7 +40,7 @@ async def answer_operation(
     deadline = current_time() + wait
     while operation.ended_at is None and current_time() < deadline and request.transport is not None:
         operation = await face.control.operations.wait(operation.id, min(LOOK, deadline - current_time()))
-    document = {**face.views.operation(operation), **also}
+    document = {**view_operation(operation, face.views.time), **also}
     answer = json_response(document, 202 if operation.ended_at is None else 200)
     answer.headers["Location"] = f"{OPERATIONS}/{operation.id}"
     return answer
