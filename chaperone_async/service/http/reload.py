@@ -96,6 +96,8 @@ def _shown(value: Any, hidden: frozenset[str], *, secret: bool = False) -> Any:
         value = {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
         return {key: _shown(item, hidden) for key, item in value.items()}
+    if isinstance(value, frozenset):
+        value = sorted(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_shown(item, hidden) for item in value]
     return mask(str(value), hidden) if isinstance(value, str) or str(value) in hidden else value
