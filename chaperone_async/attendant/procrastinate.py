@@ -53,10 +53,11 @@ _FAILED = f"""
 _CHOSEN = f"status = 'failed' AND {_MINE} AND (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s::bigint[]))"
 _CHOOSE = f"SELECT id FROM procrastinate_jobs WHERE {_CHOSEN} ORDER BY id"  # noqa: S608  constants
 _FLUSH = f"WITH gone AS (DELETE FROM procrastinate_jobs WHERE {_CHOSEN} RETURNING 1) SELECT count(*) FROM gone"  # noqa: S608  constants
+# A worker that drains gives no sign of life: the next to start strikes it off, and its jobs are nobody's then.
 _TAKEN = """
     SELECT id FROM procrastinate_jobs
      WHERE status = 'doing' AND (worker_id = %(number)s::bigint
-                                 OR %(number)s::bigint IS NULL AND id = ANY(%(ids)s::bigint[]))
+                                 OR (%(number)s::bigint IS NULL OR worker_id IS NULL) AND id = ANY(%(ids)s::bigint[]))
      ORDER BY id
 """
 _WAKE = """

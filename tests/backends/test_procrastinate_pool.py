@@ -127,6 +127,15 @@ def test_a_job_that_cannot_go_back_or_has_cost_too_many_workers_has_failed(
     assert shop.counts() == {"ready": 1, "reserved": 0, "failed": 2}
 
 
+def test_a_job_goes_back_though_its_worker_has_been_struck_off(shop: ProcrastinateShop, attendant: Attendant) -> None:
+    for what in ("mine", "theirs"):
+        shop.send("work", what)
+    shop.take(1)
+    shop.app.connector.execute_query("delete from procrastinate_workers")
+    assert attendant.reclaim({"mark": "1", "jobs": ["1"]}) == 1
+    assert shop.counts() == {"ready": 1, "reserved": 1, "failed": 0}
+
+
 def test_what_is_wrong_with_the_database_is_said() -> None:
     app = App(connector=PsycopgConnector(conninfo="postgresql://postgres@127.0.0.1:1/none"))
     attendant = Attendant(app, Deaths(0))
