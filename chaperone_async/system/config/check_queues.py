@@ -39,7 +39,7 @@ def scaling(spec: PoolSpec, written: PoolTable) -> Iterator[tuple[tuple[str, ...
     if (policy.strategy == "python") != (policy.python is not None):
         why = 'strategy "python" and the function go together; write python = "myapp.scaling:workers"'
         yield ("autoscale.strategy", "autoscale.python"), why
-    elif policy.python is None and not told:
+    elif not told:
         why = "needs to know the backlog, and nobody tells; name a source = { … }, or a backend that can"
         yield ("autoscale.source", "autoscale", "backlog.source", "backend"), why
 

@@ -83,6 +83,8 @@ SCALING = {
     "autoscale.target = 5\n" + (source := 'backlog.source = { redis_list = "redis://a/0#q" }\n'):
         "workers: are to be scaled, between which bounds?",
     "workers = { min = 1, max = 3 }\nautoscale.target = 5\n": "autoscale.source: needs to know the backlog",
+    'workers = { min = 1, max = 3 }\nautoscale.python = "app:workers"\n':
+        "autoscale.source: needs to know the backlog",
     'health.stall = "5m"\n': "health.stall: needs to know the backlog, and nobody tells",
     f'autoscale.strategy = "python"\nworkers = {{ min = 1, max = 3 }}\n{source}':
         'autoscale.strategy: strategy "python" and the function go together',
