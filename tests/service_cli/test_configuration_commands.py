@@ -76,6 +76,13 @@ def test_config_show_as_json_has_value_and_origin_by_key(chaperone: Chaperone) -
     assert document["settings"]["shutdown.grace"] == {"value": "30s", "from": "default"}
 
 
+def test_config_check_shows_commands_without_their_secrets(chaperone: Chaperone) -> None:
+    chaperone.write('[pools.a]\ncommand = "w redis://:hunter2@db/0 ${API_TOKEN}"\n')
+    ended = chaperone("config", "check", API_TOKEN="s3cret")
+    assert ended.code == 0
+    assert ": w 'redis://***@db/0' '***'\n" in ended.out
+
+
 def test_config_show_refuses_what_check_refuses(chaperone: Chaperone) -> None:
     chaperone.write("workers = 5")
     ended = chaperone("config", "show")

@@ -49,6 +49,7 @@ def add(subparsers: Subparsers) -> None:
 def run_check(args: Namespace) -> int:
     from chaperone_async.system.config.lint import lint
     from chaperone_async.system.config.load import load
+    from chaperone_async.system.config.secrets import mask
 
     config = load(_path(args), os.environ)
     warnings = lint(config)
@@ -56,9 +57,10 @@ def run_check(args: Namespace) -> int:
     print(f"  listening on {', '.join(config.listen)}")
     for pool in config.pools:
         what = f"{counted(pool.workers, 'worker')} for {', '.join(pool.queues)}"
-        print(f"  pool {pool.name}: {what}: {shlex.join(pool.command)}")
+        command = [mask(word, config.hidden) for word in pool.command]
+        print(f"  pool {pool.name}: {what}: {shlex.join(command)}")
     for warning in warnings:
-        print(f"warning: {warning}")
+        print(f"warning: {mask(warning, config.hidden)}")
     return DONE
 
 
