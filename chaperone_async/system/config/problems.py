@@ -54,7 +54,7 @@ class Problems:
 
     def add(self, at: Place, text: str) -> None:
         self._places.add(at)
-        self._lines[": ".join(part for part in (at.file, at.key, text) if part)] = None
+        self._lines[": ".join(part for part in (at.file, at.key, mask(text, self._secrets)) if part)] = None
 
     def refuse(self, at: Place, value: object, why: str) -> None:
         """`why` goes on from the value: `is not a whole number; write a count such as 5`."""

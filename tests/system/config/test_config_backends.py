@@ -18,6 +18,10 @@ WRONG = [
     (RQ + 'celery.app = "x"', "celery: is for a pool with backend = 'celery', and this one has backend = 'rq'; write"),
     (COMMAND + 'celery.app = "x"', "celery: is for a pool with backend = 'celery', and this one has none; write that"),
     (RQ + "job.tries = 3", "job.tries: cannot be honoured: RQ is told of it with each job; remove it, and write"),
+    (
+        RQ + 'rq.options = ["--url=redis://:hunter2@db/0"]',
+        "rq.options: cannot have '--url=redis://***@db/0': write rq.url instead",
+    ),
     (LARAVEL + "job.max_exceptions = 3", "job.max_exceptions: cannot be honoured: Laravel is told of it by the job's"),
     ('backend = "laravel"', "laravel.artisan: is missing; write one such as"),
     (
