@@ -2,6 +2,7 @@
 a dead worker to its queue."""
 
 from collections.abc import Callable
+from math import inf
 
 from chaperone_async.core.actions import Death
 from chaperone_async.core.plan import rolls
@@ -11,6 +12,8 @@ from chaperone_async.errors import QueueError
 from chaperone_async.system.ports import DeadWorker, PoolQueue, Telemetry
 
 QueueMaker = Callable[[PoolSpec], PoolQueue | None]
+Page = tuple[int, PoolQueue | None]
+"""A queue, and the first generation of workers that take from it."""
 
 
 class Custody:
@@ -18,7 +21,7 @@ class Custody:
 
     def __init__(self, make_queue: QueueMaker, spec: PoolSpec) -> None:
         self._make_queue = make_queue
-        self._queues = [(0, make_queue(spec))]  # by the first generation that takes from them
+        self._queues: list[Page] = [(0, make_queue(spec))]
 
     @property
     def queue(self) -> PoolQueue | None:
@@ -31,7 +34,7 @@ class Custody:
             return False
         queue = self._make_queue(spec)
         if rolls(before.spec, spec):
-            self._queues = [*self._queues[-1:], (before.next_generation, queue)]
+            self._queues = _still_needed([*self._queues, (before.next_generation, queue)], before)
         else:
             self._queues[-1] = (self._queues[-1][0], queue)
         return True
@@ -41,6 +44,13 @@ class Custody:
         pages = (queue for first, queue in reversed(self._queues) if first <= death.ref.generation)
         queue = next(pages, self._queues[0][1])
         return queue if queue is not None and "reclaim" in queue.can else None
+
+
+def _still_needed(pages: list[Page], before: Pool) -> list[Page]:
+    """Those of the living, and that of the workers to come."""
+    oldest = min((slot.life.ref.generation for slot in before.slots if slot.life is not None), default=inf)
+    ends = [first for first, _ in pages[1:]]
+    return [page for page, end in zip(pages, ends, strict=False) if end > oldest] + pages[-1:]
 
 
 async def put_back(queue: PoolQueue, death: Death, said: Telemetry, tell: Callable[[str, str], None]) -> None:

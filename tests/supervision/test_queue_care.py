@@ -85,6 +85,19 @@ async def test_the_jobs_of_an_old_worker_go_back_to_its_old_queue() -> None:
         assert (len(old.reclaimed), len(new.reclaimed)) == (1, 1)  # the new one's first worker was the surge's
 
 
+async def test_after_two_quick_changes_the_jobs_of_the_first_workers_go_back_to_their_own_queue() -> None:
+    queues = [FakeQueue(ready=0) for _ in range(3)]
+    world = world_with(queues[0], Script(obeys_term_after=20.0))
+    async with pool_of(world, plan(workers=2)) as runner:
+        await anyio.sleep(5)
+        for number in (1, 2):
+            world.queues["p"] = queues[number]
+            runner.submit(ReloadRequested(replace(runner.pool.spec, queues=(str(number),)), anyio.current_time()))
+            await anyio.sleep(1)
+        await anyio.sleep(80)
+        assert [dead.pid for dead in queues[0].reclaimed] == [1001, 1002]
+
+
 async def test_a_queue_that_fails_in_any_way_of_the_system_is_unknown() -> None:
     queue = FakeQueue(ready=3)
     world = world_with(queue)
