@@ -182,6 +182,14 @@ async def test_failed_jobs_are_listed_page_by_page(tmp_path: Path) -> None:
     assert ([job["id"] for job in rest["failed"]], rest["next"]) == (["1"], None)
 
 
+async def test_a_queue_and_a_job_may_have_braces_in_their_names(tmp_path: Path) -> None:
+    jobs, emails = KeptJobs("{1}", "{2}", queue="{emails}", ready=0), "/queues/%7Bemails%7D/failed"
+    async with acting(holding(emails=jobs), tmp_path, pool("emails", "{emails}")) as stage:
+        assert len((await stage.ask("GET", emails)).document["failed"]) == 2
+        assert (await stage.post(f"{emails}/%7B1%7D/retry")).document == {"retried": 1}
+        assert (await stage.ask("DELETE", f"{emails}/%7B2%7D")).document == {"flushed": 1}
+
+
 async def test_failed_jobs_are_retried_and_thrown_away_and_the_journal_tells_by_whom(tmp_path: Path) -> None:
     jobs = KeptJobs("1", "2", "a/b", "4", ready=0)
     async with acting(holding(emails=jobs), tmp_path, pool()) as stage:

@@ -1,5 +1,6 @@
 """The application: the table's routes, behind permission, with problems for answers where something is wrong."""
 
+import re
 from collections.abc import Sequence
 
 from aiohttp import web
@@ -16,6 +17,8 @@ from chaperone_async.service.http.streams import STREAMS, Streams
 from chaperone_async.service.http.table import TABLE
 
 BODY_LIMIT = 1 << 20
+_SEGMENT = re.compile(r"\{(\w+)\}")
+"""Of a path. aiohttp's own takes no braces, which a queue's name may have, as Laravel's on a Redis cluster."""
 
 
 def make_app(
@@ -32,10 +35,11 @@ def make_app(
     app[STREAMS] = Streams()
     app.on_shutdown.append(lambda _: app[STREAMS].end_all())
     for handler, route in bound.items():
+        path = _SEGMENT.sub(r"{\1:[^/]+}", route.matches or route.path)
         if route.method == "GET":
-            app.router.add_get(route.matches or route.path, handler)  # and HEAD
+            app.router.add_get(path, handler)  # and HEAD
         else:
-            app.router.add_route(route.method, route.matches or route.path, handler)
+            app.router.add_route(route.method, path, handler)
     app.on_response_prepare.append(_add_headers)
     return app
 

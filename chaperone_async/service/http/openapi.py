@@ -26,7 +26,7 @@ _PARAMETERS = {
     "queue": "the queue's name",
     "id": "as it is told in lists; for a worker the number of its slot will do too",
 }
-_SEGMENT = "^[^{}/]+$"
+_SEGMENT = "^[^/]+$"
 _SCHEMES: Json = {
     "token": {"type": "http", "scheme": "bearer", "description": "http.token, over TCP"},
     "user": {"type": "http", "scheme": "basic", "description": "one of http.users, over TCP"},
