@@ -127,6 +127,16 @@ def test_a_worker_that_is_stopped_finishes_its_job(launch: Launch, on_redis: App
     assert app.attendant.backlog([QUEUE])["reserved"] == 0
 
 
+def test_a_job_that_outlasts_the_stop_goes_back(launch: Launch, app: Application) -> None:
+    service = launch(app.pool('stop.timeout = "2s"\ndramatiq.processes = 2'), probe="/readyz")
+    app.send("hold", "gate")
+    app.until_done(service, "gate-began")
+    service.send(signal.SIGTERM)
+    assert service.wait() == 0
+    assert not service.lines("is killed")
+    service.until(lambda: app.attendant.backlog([QUEUE])["ready"] == 1)
+
+
 def test_the_job_of_a_killed_worker_is_done_by_the_next(launch: Launch, app: Application) -> None:
     service = launch(app.pool(), probe="/readyz")
     app.send("hold", "gate")
@@ -235,10 +245,11 @@ def asked(**options: Any) -> Asked:
     return Asked(pool="a", queues=("high", "low"), options=DramatiqTable(**options), python="py")
 
 
-def test_a_worker_gets_a_little_less_time_than_its_stop_takes() -> None:
+def test_a_worker_lets_go_of_its_jobs_only_when_the_supervisor_says_so() -> None:
     table = asked(app=("proj:broker", "proj.more"), threads=4, options=("--verbose",))
     plan = Backend().plan(replace(table, stop_timeout=20))
     assert " ".join(plan.command) == (
         "py -m dramatiq proj:broker proj.more chaperone_async.agent.dramatiq --queues high low"
-        " --processes 1 --threads 4 --worker-shutdown-timeout 19000 --verbose"
+        " --processes 1 --threads 4 --worker-shutdown-timeout 604800000 --verbose"
     )
+    assert [rung.signal for rung in plan.then] == ["SIGTERM"]

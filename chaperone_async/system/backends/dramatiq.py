@@ -1,13 +1,14 @@
 """Dramatiq: a worker is a main process with `processes` children of `threads` threads each; on Redis or RabbitMQ, as
 the application's broker says.
 
-By TERM it finishes its jobs; by a second one it drops them, and so it does when the signal reaches its children too:
-there is one, to the main process. A little before a stop's time is up it lets go by itself of what it has not finished.
+By TERM it finishes its jobs, however long they take: how long they may is the supervisor's to say. By a second one it
+drops them, and so it does when the signal reaches its children too: it goes to the main process.
 """
 
 import re
 from typing import Annotated, ClassVar
 
+from chaperone_async.core.spec import Rung
 from chaperone_async.system.backends.protocol import Asked, Plan, Unsuited
 from chaperone_async.system.backends.refusal import Advice, refuse_arguments, refuse_job_options
 from chaperone_async.system.config import units, words
@@ -15,7 +16,8 @@ from chaperone_async.system.config.keys import About, Table
 
 MAX_DEATHS = 3
 _AGENT = "chaperone_async.agent.dramatiq"
-_LETTING_GO = 1.0  # seconds of a stop that are left when it drops its jobs
+_LETTING_GO = 2.0  # seconds, for one that was told to drop its jobs
+_PATIENCE = 7 * 86_400_000  # milliseconds; then it would drop them by itself
 _NO_ORDER = "the order of its queues means nothing to Dramatiq: its workers take from all of them alike"
 _OF_THE_ACTOR = {
     "tries": "each of Dramatiq's actors has its own; write @dramatiq.actor(max_retries=2), and remove it",
@@ -56,15 +58,15 @@ class Dramatiq:
         app, further = _modules(options), tuple(str(option) for option in options.options or ())
         refuse_job_options(asked.job, _OF_THE_ACTOR)
         refuse_arguments("dramatiq.options", further, _OURS)
-        last = round(1000 * max(asked.stop_timeout - _LETTING_GO, asked.stop_timeout / 2))
         return Plan(
             command=(
                 asked.python, "-m", "dramatiq", *app, _AGENT, "--queues", *asked.queues,
                 "--processes", f"{options.processes or 1:d}", "--threads", f"{options.threads or 1:d}",
-                "--worker-shutdown-timeout", str(last), *further,
+                "--worker-shutdown-timeout", f"{_PATIENCE:d}", *further,
             ),
             env=(("CHAPERONE_DRAMATIQ_BROKER", app[0]),),
             reports=True,
+            then=(Rung("SIGTERM", _LETTING_GO),),
             attendant="chaperone_async.attendant.dramatiq",
             settings={
                 "app": app,
