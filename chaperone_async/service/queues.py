@@ -5,7 +5,7 @@ Pools that take the same queues from the same queue system see the same jobs: wh
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import anyio
@@ -78,13 +78,24 @@ def _together(group: Sequence[PoolView], views: Sequence[PoolView], tells: Tells
     done = [_completions(view, tells) for view in group]
     if len(queues) == 1:
         done += _elsewhere(queues[0], names, _System.of(group[0].pool.spec), views, tells)
+    lists = tuple(_lists([view.pool.spec for view in group if "failed" in view.can]).values())
     return QueueView(
         queues=queues,
         pools=names,
-        demand=max((view.demand for view in group), key=_freshness),
+        demand=_demand(group, lists),
         completions=sum(filter(None, done)) if None not in done else None,
-        lists=tuple(_lists([view.pool.spec for view in group if "failed" in view.can]).values()),
+        lists=lists,
     )
+
+
+def _demand(group: Sequence[PoolView], lists: Sequence[str]) -> Demand:
+    """The newest; failed jobs of all lists together, where each is a pool's own."""
+    newest = max((view.demand for view in group), key=_freshness)
+    if len(lists) < 2:
+        return newest
+    failed = [view.demand.backlog.failed for view in group if view.pool.name in lists]
+    total = sum(filter(None, failed)) if None not in failed else None
+    return replace(newest, backlog=replace(newest.backlog, failed=total))
 
 
 def _completions(view: PoolView, tells: Tells) -> float | None:

@@ -162,8 +162,15 @@ def test_queues_that_are_read_together_are_told_together_and_what_is_done_of_eac
 
 def test_lists_that_we_keep_are_one_for_each_pool() -> None:
     ours = BackendUse(name="fake", keeps_failed=False)
-    (row,) = overview([view(pool(name, "emails", backend=ours)) for name in "ab"], lambda _: True)
-    assert row.lists == ("a", "b")
+    told = [Backlog(ready=3, failed=19), Backlog(ready=3, failed=2)]
+    pools = [
+        replace(view(pool(name, "emails", backend=ours)), demand=Demand(1.0, backlog))
+        for name, backlog in zip("ab", told, strict=True)
+    ]
+    (row,) = overview(pools, lambda _: True)
+    assert (row.lists, row.demand.backlog.failed) == (("a", "b"), 21)
+    (row,) = overview([pools[0], view(pool("b", "emails", backend=ours))], lambda _: True)
+    assert row.demand.backlog.failed is None
 
 
 # Failed jobs
