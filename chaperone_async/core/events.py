@@ -217,11 +217,13 @@ class SignalRequested:
 
 @dataclass(frozen=True, slots=True)
 class ReloadRequested:
-    """The pool is to be as `spec` says: at once where no worker needs to be replaced for it, else worker by worker."""
+    """The pool is to be as `spec` says: at once where no worker needs to be replaced for it, else worker by worker.
+    `leavers`: who goes first where workers become fewer, which the runner knows."""
 
     spec: PoolSpec
     at: float
     by: str = "operator"
+    leavers: tuple[Leaver, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

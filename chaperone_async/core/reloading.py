@@ -37,7 +37,7 @@ def reload(turn: Turn, request: ReloadRequested) -> None:
         for index in turn.targets(None):
             turn.apply(index, Adopt(old, turn.at))
     if size is not None:
-        resize(turn, size, request.by)
+        resize(turn, size, request.by, request.leavers)
 
 
 def _size(pool: Pool, new: PoolSpec) -> int | None:

@@ -15,6 +15,7 @@ from chaperone_async.core.events import (
     LimitReached,
     PoolEvent,
     ReadyTold,
+    ReloadRequested,
     ScaleRequested,
     StoppingTold,
     StopRequested,
@@ -263,6 +264,9 @@ class PoolRunner:
         before = self.pool
         if isinstance(event, ScaleRequested) and event.workers < before.desired:
             event = replace(event, leavers=in_order(before, self.telemetry, patient=event.patient))
+        elif isinstance(event, ReloadRequested):
+            patient = event.spec.autoscale is not None
+            event = replace(event, leavers=in_order(before, self.telemetry, patient=patient))
         self.pool, actions = step(before, event)
         if self.pool.spec is not before.spec:
             self._change_terms(before)

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from chaperone_async.core.demand import AutoscalePolicy
-from chaperone_async.core.events import PauseRequested, ResumeRequested, ScaleRequested, StopRequested
+from chaperone_async.core.events import PauseRequested, ReloadRequested, ResumeRequested, ScaleRequested, StopRequested
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.spec import JobOptions, PoolSpec, StopPolicy
 from chaperone_async.errors import QueueUnavailable
@@ -102,6 +102,20 @@ async def test_a_busy_worker_is_asked_to_finish_and_not_killed_before_its_jobs_o
         assert world.times("kill") == []
         await anyio.sleep(3)
         assert len(world.times("kill")) == 1
+
+
+async def test_a_change_of_the_bounds_lets_the_idle_go_and_a_busy_worker_finish() -> None:
+    world = world_with(FakeQueue(ready=None), script=Script(obeys_term_after=inf))
+    spec = scaled(least=3, most=4, stop=StopPolicy(timeout=10.0))
+    async with pool_of(world, spec) as runner:
+        await anyio.sleep(5)
+        for slot, said in enumerate((idle(), busy("a", 4.0), busy("b", 4.0))):
+            world.said[world.ref(slot)] = said
+        smaller = scaled(least=1, most=1, stop=StopPolicy(timeout=10.0))
+        runner.submit(ReloadRequested(smaller, anyio.current_time()))
+        await anyio.sleep(60)
+        assert [slot for _, what, slot in world.log if what == "SIGTERM"] == [0, 2]
+        assert [slot for _, what, slot in world.log if what == "kill"] == [0]
 
 
 async def test_who_is_on_the_way_out_is_no_room() -> None:
