@@ -135,7 +135,7 @@ def _for_latency(target: float, estimate: Estimate, sample: Sample, present: Pre
     Jobs far shorter than the target: the offered load, and what drains the backlog in time. Far longer: a worker each.
     """
     if estimate.service is None:  # one more while jobs wait, until the first has told how long they take
-        return min(jobs, present.active + 1) if sample.backlog else present.active
+        return min(jobs, present.active + bool(sample.backlog))
     if estimate.service <= 0:
         return min(jobs, 1)
     unusual = max(target, _UNUSUAL * estimate.service)

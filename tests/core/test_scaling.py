@@ -97,7 +97,8 @@ def test_a_job_that_waits_too_long_asks_for_one_more_whatever_the_estimate_but_n
 def test_while_no_job_has_told_how_long_it_takes_one_more_is_tried_at_a_time() -> None:
     assert workers_needed(FOR_SPEED, Estimate(), Sample(at=0, backlog=9), Present(2)) == 3
     assert workers_needed(FOR_SPEED, Estimate(), Sample(at=0, backlog=1), Present(2)) == 1
-    assert workers_needed(FOR_SPEED, Estimate(), Sample(at=0, backlog=0), Present(2)) == 2
+    assert workers_needed(FOR_SPEED, Estimate(), Sample(at=0, backlog=0, busy=1), Present(2)) == 1
+    assert workers_needed(FOR_SPEED, Estimate(), Sample(at=0, backlog=0, busy=9), Present(2)) == 2
 
 
 def test_who_is_leaving_takes_a_job_along_and_keeps_its_place() -> None:
