@@ -1,13 +1,12 @@
 """Contradictions: values that are right one by one and wrong together."""
 
 from collections.abc import Iterator
-from functools import reduce
 
 from chaperone_async.core.expand import JOB_WORDS, job_words, words_in
 from chaperone_async.core.spec import MB, PoolSpec
 from chaperone_async.system.config.check_queues import check_sources, is_unfit, scaling
-from chaperone_async.system.config.layers import Layer, merge, stated
-from chaperone_async.system.config.model import HttpTable, PoolTable
+from chaperone_async.system.config.layers import Layer, combined, stated
+from chaperone_async.system.config.model import HttpTable
 from chaperone_async.system.config.problems import Place, Problems
 
 Contradiction = tuple[tuple[str, ...], str]
@@ -17,7 +16,7 @@ Contradiction = tuple[tuple[str, ...], str]
 def check_pool(spec: PoolSpec, grace: float, layers: tuple[Layer, ...], problems: Problems) -> None:
     """Reports each at the place the value was written, but none that rests on a value already refused."""
     own = layers[0].at
-    written = reduce(merge, (layer.table for layer in layers), PoolTable())
+    written = combined(layers)
     runs = ("command", "backend", *(layers[0].table.backends or ()))
     runs_nothing = not spec.command and not is_unfit(spec, written)
     if runs_nothing and not any(_refused(key, layers, problems) for key in runs):

@@ -1,10 +1,12 @@
 """Which table a value comes from: a pool's own, `[defaults]`, or another file's."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from chaperone_async.system.backends.registry import NO_BACKEND
 from chaperone_async.system.config.keys import Table
 from chaperone_async.system.config.model import FileTable, PoolTable
 from chaperone_async.system.config.problems import Place, Problems
@@ -30,6 +32,16 @@ def merge(over: TableT, base: TableT) -> TableT:
         else:
             merged[field.name] = inherited if own is None else own
     return type(over)(**merged)
+
+
+def combined(layers: tuple[Layer, ...]) -> PoolTable:
+    """All of them in one. Of `command` and `backend`, which exclude each other, the pool's own stands alone."""
+    table, own = reduce(merge, (layer.table for layer in layers), PoolTable()), layers[0].table
+    if own.command and own.backend is None:
+        table.backend = None
+    if own.command is None and own.backend and str(own.backend) != NO_BACKEND:
+        table.command = None
+    return table
 
 
 def _merged(over: Any, base: Any) -> Any:

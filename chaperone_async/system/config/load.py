@@ -17,14 +17,13 @@ from chaperone_async.system.config.check import check_pool, check_tls
 from chaperone_async.system.config.check_queues import check_budget
 from chaperone_async.system.config.failed_jobs import FailedJobsPlace, place_of
 from chaperone_async.system.config.find import SYSTEM_FILE, Document, find_document
-from chaperone_async.system.config.layers import Layer, merge, refuse_repetition, stated
+from chaperone_async.system.config.layers import Layer, combined, merge, refuse_repetition, stated
 from chaperone_async.system.config.model import (
     FileTable,
     HttpTable,
     LogFormat,
     LogLevel,
     LogsTable,
-    PoolTable,
     ShutdownTable,
 )
 from chaperone_async.system.config.problems import Place, Problems
@@ -149,8 +148,7 @@ def _assemble(reading: Reading, env: Mapping[str, str], problems: Problems) -> C
 
 
 def _build_and_check(layers: tuple[Layer, ...], grace: float, problems: Problems) -> PoolSpec:
-    table = reduce(merge, (layer.table for layer in layers), PoolTable())
-    name = layers[0].at.keys[-1]
+    table, name = combined(layers), layers[0].at.keys[-1]
     spec = build_pool(name, table, grace, plan_backend(name, table, layers, grace, problems))
     check_pool(spec, grace, layers, problems)
     return spec

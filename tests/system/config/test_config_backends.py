@@ -75,6 +75,14 @@ def test_tables_of_several_backends_may_stand_in_the_defaults(loaded: Load) -> N
     assert dict(config.pools[0].launch.env) == {"RQ_REDIS_URL": "redis://h/1"}
 
 
+def test_a_pools_own_command_or_backend_stands_in_place_of_an_inherited_one(loaded: Load) -> None:
+    (pool,) = loaded(f"[defaults]\n{COMMAND}[pools.a]\n{RQ}").pools
+    assert pool.backend is not None
+    assert pool.command != ("true",)
+    (pool,) = loaded(f"[defaults]\n{RQ}[pools.a]\n{COMMAND}").pools
+    assert (pool.backend, pool.command) == (None, ("true",))
+
+
 def test_command_is_a_backend_by_name_too(loaded: Load) -> None:
     (named, plain) = loaded(f'[pools.a]\nbackend = "command"\n{COMMAND}[pools.b]\n{COMMAND}').pools
     assert named == replace(plain, name="a")
