@@ -14,7 +14,8 @@ settings and returns an object with those of these methods that the backend is a
 A FAILED job: {"id", "queue", "name", "args", "error", "failed_at", "attempts"}; args are text for people, failed_at is
 in seconds since the epoch. Of a dead worker `jobs` are the ids of those it had told to be in work, `mark` is what its
 agent said of itself with X_CHAPERONE_MARK. What is not known is None, or left out: never 0. Methods may be called by
-several threads at a time. They raise `Unavailable` when the queue cannot be reached, for a reason in words.
+several threads at a time. They raise `Unavailable` when the queue cannot be reached, for a reason in words, and
+`Refused` when it would be no use to ask again: what was to be put back is asked for until it is.
 
 Standard library only, apart from the library that a module is about; nothing else of ours.
 """
@@ -22,3 +23,7 @@ Standard library only, apart from the library that a module is about; nothing el
 
 class Unavailable(Exception):
     """The queue system does not answer, or not with what was asked for; in one line."""
+
+
+class Refused(Exception):
+    """It cannot be done, however often it is asked for; in one line."""

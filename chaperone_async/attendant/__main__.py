@@ -14,7 +14,7 @@ import threading
 import traceback
 from importlib import import_module
 
-from chaperone_async.attendant import Unavailable
+from chaperone_async.attendant import Refused, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class Server:
             return {"value": getattr(self._attendant(call), call["call"])(**call["with"])}
         except Unavailable as error:
             return {"error": _one_line(error), "unavailable": True}
+        except Refused as error:
+            return {"error": _one_line(error), "unavailable": False}
         except BaseException as error:  # noqa: BLE001  the application's modules may raise anything: the caller is told
             traceback.print_exc()
             return {"error": f"{type(error).__name__}: {_one_line(error)}", "unavailable": False}

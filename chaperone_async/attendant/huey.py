@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from huey.storage import MemoryStorage
 
-from chaperone_async.attendant import Unavailable
+from chaperone_async.attendant import Refused, Unavailable
 from chaperone_async.huey import file
 from chaperone_async.huey.database import Database, QueueFileError
 
@@ -131,7 +131,7 @@ class Plain:
         lost = len(worker["jobs"])
         if lost:
             what = "1 job is lost" if lost == 1 else f"{lost} jobs are lost"
-            raise Unavailable(f"{what}: {self._kind} forgets a job when it gives it out; {_ADVICE}")
+            raise Refused(f"{what}: {self._kind} forgets a job when it gives it out; {_ADVICE}")
         return 0
 
     def _seconds_until(self, eta: dt.datetime | None) -> float:

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 from taskiq import AsyncBroker
 from taskiq.kicker import AsyncKicker
 
-from chaperone_async.attendant import Unavailable
+from chaperone_async.attendant import Refused, Unavailable
 from chaperone_async.attendant.deaths import Deaths
 from chaperone_async.attendant.loop import Loop, check_queue, load
 
@@ -60,7 +60,7 @@ class Attendant:
         lost = len(worker["jobs"])
         if self._is_list and lost:
             what = "1 task is lost" if lost == 1 else f"{lost} tasks are lost"
-            raise Unavailable(f"{what}: a Redis list forgets a task when it gives it out; use a RedisStreamBroker")
+            raise Refused(f"{what}: a Redis list forgets a task when it gives it out; use a RedisStreamBroker")
         return 0
 
     def send(self, name: str, args: "list[Any]", kwargs: "dict[str, Any]", queue: str) -> str:

@@ -131,7 +131,7 @@ SENTENCES: dict[str, Sentence] = {
     "queue.reclaim_failed": Sentence(
         WARNING,
         "cannot put back the jobs of {detail}",
-        "A dead worker's jobs stay where they are until the queue system itself looks for them.",
+        "A dead worker's jobs stay where they are until the queue can be reached, or its system itself looks for them.",
     ),
     "queue.retried": Sentence(INFO, "retried by {by}: {detail}", "Failed jobs are to be done once more."),
     "queue.flushed": Sentence(WARNING, "thrown away by {by}: {detail}", "Failed jobs that nobody wants any more."),

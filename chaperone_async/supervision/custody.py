@@ -3,17 +3,22 @@ a dead worker to its queue."""
 
 from collections.abc import Callable
 from math import inf
+from weakref import WeakKeyDictionary
+
+import anyio
 
 from chaperone_async.core.actions import Death
 from chaperone_async.core.plan import rolls
 from chaperone_async.core.pool import Pool
 from chaperone_async.core.spec import PoolSpec
-from chaperone_async.errors import QueueError
+from chaperone_async.errors import QueueError, QueueUnavailable
 from chaperone_async.system.ports import DeadWorker, PoolQueue, Telemetry
 
 QueueMaker = Callable[[PoolSpec], PoolQueue | None]
 Page = tuple[int, PoolQueue | None]
 """A queue, and the first generation of workers that take from it."""
+
+_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds, before it is tried once more to put jobs back
 
 
 class Custody:
@@ -22,6 +27,7 @@ class Custody:
     def __init__(self, make_queue: QueueMaker, spec: PoolSpec) -> None:
         self._make_queue = make_queue
         self._queues: list[Page] = [(0, make_queue(spec))]
+        self._turns: WeakKeyDictionary[PoolQueue, anyio.Lock] = WeakKeyDictionary()
 
     @property
     def queue(self) -> PoolQueue | None:
@@ -45,6 +51,35 @@ class Custody:
         queue = next(pages, self._queues[0][1])
         return queue if queue is not None and "reclaim" in queue.can else None
 
+    async def put_back(self, queue: PoolQueue, death: Death, said: Telemetry, tell: Callable[[str, str], None]) -> None:
+        """Nothing of this worker lives any more: what it had taken goes back, however long that takes. `tell`: a kind
+        of event, and the detail."""
+        if death.pid is None:
+            return
+        jobs = tuple(job for job, _ in said.running)
+        dead = DeadWorker(death.worker_id, death.ref.slot, death.pid, jobs, said.mark)
+
+        def failed(error: Exception) -> None:
+            tell("queue.reclaim_failed", f"{death.worker_id}: {error}")
+
+        try:
+            try:
+                many = await queue.reclaim(dead)
+            except QueueUnavailable as error:
+                failed(error)
+                many = await self._put_back_later(queue, dead)
+        except (QueueError, OSError) as error:
+            failed(error)
+        else:
+            if many:
+                tell("queue.reclaimed", f"{many} job{'' if many == 1 else 's'} of {death.worker_id}")
+
+    async def _put_back_later(self, queue: PoolQueue, dead: DeadWorker) -> int:
+        """One dead worker after another: many may have died of the outage."""
+        await anyio.sleep(_PAUSE)
+        async with self._turns.setdefault(queue, anyio.Lock()):
+            return await _insist(queue, dead)
+
 
 def _still_needed(pages: list[Page], before: Pool) -> list[Page]:
     """Those of the living, and that of the workers to come."""
@@ -53,18 +88,15 @@ def _still_needed(pages: list[Page], before: Pool) -> list[Page]:
     return [page for page, end in zip(pages, ends, strict=False) if end > oldest] + pages[-1:]
 
 
-async def put_back(queue: PoolQueue, death: Death, said: Telemetry, tell: Callable[[str, str], None]) -> None:
-    """Nothing of this worker lives any more: what it had taken goes back. `tell`: a kind of event, and the detail."""
-    if death.pid is None:
-        return
-    jobs = tuple(job for job, _ in said.running)
-    try:
-        many = await queue.reclaim(DeadWorker(death.worker_id, death.ref.slot, death.pid, jobs, said.mark))
-    except (QueueError, OSError) as error:
-        tell("queue.reclaim_failed", f"{death.worker_id}: {error}")
-    else:
-        if many:
-            tell("queue.reclaimed", f"{many} job{'' if many == 1 else 's'} of {death.worker_id}")
+async def _insist(queue: PoolQueue, dead: DeadWorker) -> int:
+    """Jobs put back, once the queue can be reached again."""
+    pause = _PAUSE
+    while True:
+        try:
+            return await queue.reclaim(dead)
+        except QueueUnavailable:
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            await anyio.sleep(pause)
 
 
 def _ingredients(spec: PoolSpec) -> tuple[object, ...]:

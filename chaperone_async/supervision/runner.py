@@ -30,7 +30,7 @@ from chaperone_async.core.scaling import ClampName, Decision
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.core.step import step
 from chaperone_async.errors import ConfigError, StopPool
-from chaperone_async.supervision.custody import Custody, QueueMaker, put_back
+from chaperone_async.supervision.custody import Custody, QueueMaker
 from chaperone_async.supervision.handle import Worker
 from chaperone_async.supervision.hooks import CallbackRunner, Hooks, Threads
 from chaperone_async.supervision.journal import OUTPUT_LINES_KEPT, Journal
@@ -322,7 +322,7 @@ class PoolRunner:
     def _mourn(self, death: Death) -> None:
         said, queue = self._bury(death), self._custody.taker_back(death)
         if self._reclaims is not None and queue is not None:
-            self._reclaims.start_soon(put_back, queue, death, said, self.tell)
+            self._reclaims.start_soon(self._custody.put_back, queue, death, said, self.tell)
 
     def _bury(self, death: Death) -> Telemetry:
         """Keep what is known of a life that is over. Its output stays readable until the next death in its slot."""

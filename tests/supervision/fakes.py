@@ -90,7 +90,7 @@ class FakeChild:
 
 class FakeQueue:
     """A pool's queues as written: `now` is what they hold, or why nobody can say. `reclaimed`: whose jobs were put
-    back."""
+    back; `tried`: how often."""
 
     can = frozenset({"backlog", "reclaim"})
 
@@ -100,6 +100,7 @@ class FakeQueue:
         self.asked = 0
         self.called: float | None = None
         self.reclaims = 0
+        self.tried = 0
         self.reclaimed: list[DeadWorker] = []
         self.failures: list[JobNotice] = []
 
@@ -126,6 +127,7 @@ class FakeQueue:
         return 0
 
     async def reclaim(self, dead: DeadWorker) -> int:
+        self.tried += 1
         await anyio.sleep(self.takes)
         if isinstance(self.now, Exception):
             raise self.now

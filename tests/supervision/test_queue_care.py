@@ -9,7 +9,7 @@ import anyio
 from chaperone_async.core.events import PauseRequested, ReloadRequested, ResumeRequested, ShutdownRequested
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.spec import BackendUse, HealthPolicy, JobOptions, PoolSpec, RestartPolicy, Rung, StopPolicy
-from chaperone_async.errors import QueueUnavailable
+from chaperone_async.errors import QueueError, QueueUnavailable
 from chaperone_async.system.ports import JobNotice, Telemetry
 from tests.supervision.fakes import FakeQueue, FakeWorld, Script, crashes_after, lives, plan, pool_of, supervising
 
@@ -48,6 +48,30 @@ async def test_a_reclaim_that_fails_is_told_and_changes_nothing_else() -> None:
         await anyio.sleep(30)
         assert world.kinds().count("queue.reclaim_failed") == 1
         assert runner.pool.ready_count == 1
+
+
+async def test_jobs_are_put_back_after_an_outage_however_long_and_its_dead_do_not_ask_all_at_once() -> None:
+    queue = FakeQueue(ready=0)
+    queue.now = QueueUnavailable("cannot reach redis")
+    world = world_with(queue, lives(*[crashes_after(20)] * 4, Script()))
+    async with pool_of(world, plan(workers=4)):
+        await anyio.sleep(600)
+        before = queue.tried
+        await anyio.sleep(600)
+        assert queue.tried - before == 10
+        assert world.kinds().count("queue.reclaim_failed") == 4
+        queue.holds(0)
+        await anyio.sleep(61)
+        assert {dead.slot for dead in queue.reclaimed} == {0, 1, 2, 3}
+
+
+async def test_what_cannot_be_put_back_is_not_tried_again() -> None:
+    queue = FakeQueue(ready=0)
+    queue.now = QueueError("1 task is lost")
+    world = world_with(queue, lives(crashes_after(20), Script()))
+    async with pool_of(world, plan()):
+        await anyio.sleep(600)
+        assert (queue.tried, world.kinds().count("queue.reclaim_failed")) == (1, 1)
 
 
 async def test_the_last_workers_jobs_are_put_back_before_a_pool_ends() -> None:
