@@ -35,6 +35,7 @@ def share(total: int, claims: Sequence[Claim]) -> tuple[Allowance, ...]:
     unknown = [claim.wanted if claim.jobs is None else claim.least for claim in claims]
     for highs, weights in (
         (unknown, [float(workers) for workers in active]),
+        ([min(claim.wanted, 1) for claim in claims], _work(claims)),  # no pool sleeps through another's load
         ([claim.wanted for claim in claims], _work(claims)),
         ([claim.held for claim in claims], [float(claim.held) for claim in claims]),
     ):

@@ -70,6 +70,7 @@ def rooms(total: int, *claims: Claim) -> list[int]:
         ([claim(100, 0.2, 1), claim(10, 4.0, 1)], [3, 7]),  # a third of the work, and two
         ([claim(100, 0.2), claim(10, 4.0)], [4, 6]),  # as Horizon: nobody moves for a third of a worker
         ([claim(100, None), claim(10, None)], [9, 1]),  # by jobs, where nothing is known of their length
+        ([claim(1, wanted=1, active=0, least=0), claim(1000, active=10)], [1, 9]),  # who sleeps is woken
         ([claim(3, None, 1), claim(900, None, 1)], [1, 9]),  # flaw a: a forgotten runtime is not a wish for all
         ([claim(1, 60.0, wanted=1), claim(50, 0.1)], [1, 9]),  # flaw c: one job gets one worker
         ([claim(1, 60.0, wanted=1), claim(5, 0.1, wanted=2)], [1, 2]),  # and nobody more than it needs
