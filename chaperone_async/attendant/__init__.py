@@ -8,14 +8,15 @@ settings and returns an object with those of these methods that the backend is a
     failed(queue, limit, after) -> {"jobs": [FAILED, …], "next": str | None}    the newest first, after the job `after`
     retry(queue, ids) -> int                                                    how many; ids None: all
     flush(queue, ids) -> int
-    reclaim(worker) -> int      jobs put back that a dead worker had: {"id", "slot", "pid", "queues", "jobs", "mark"}
+    reclaim(worker) -> int                 jobs put back that a dead worker had: {"id", "slot", "pid", "queues", …}
     send(name, args, kwargs, queue) -> str        for a list of failed jobs that the supervisor keeps: send it again
 
 A FAILED job: {"id", "queue", "name", "args", "error", "failed_at", "attempts"}; args are text for people, failed_at is
 in seconds since the epoch. Of a dead worker `jobs` are the ids of those it had told to be in work, `mark` is what its
-agent said of itself with X_CHAPERONE_MARK. What is not known is None, or left out: never 0. Methods may be called by
-several threads at a time. They raise `Unavailable` when the queue cannot be reached, for a reason in words, and
-`Refused` when it would be no use to ask again: what was to be put back is asked for until it is.
+agent said of itself with X_CHAPERONE_MARK, `blamed` is false when it was asked to end: its jobs are not why. What is
+not known is None, or left out: never 0. Methods may be called by several threads at a time. They
+raise `Unavailable` when the queue cannot be reached, for a reason in words, and `Refused` when it would be no use to
+ask again: what was to be put back is asked for until it is.
 
 Standard library only, apart from the library that a module is about; nothing else of ours.
 """

@@ -52,7 +52,8 @@ class Attendant:
         with self._connected() as connection:
             if connection.transport.driver_type != "redis":
                 return 0
-            return self._redis(connection).put_back(worker["id"], worker["jobs"], self._max_deaths)
+            suspects = worker["jobs"] if worker.get("blamed", True) else []
+            return self._redis(connection).put_back(worker["id"], suspects, self._max_deaths)
 
     def send(self, name: str, args: "list[Any]", kwargs: "dict[str, Any]", queue: str | None) -> str:
         args, kwargs = loads(json.dumps([args, kwargs]))  # with times, uuids and the like as what they were

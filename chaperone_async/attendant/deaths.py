@@ -13,9 +13,9 @@ class Deaths:
         self._turn = threading.Lock()
         self._of: dict[str, int] = {}
 
-    def is_last(self, job: str) -> bool:
-        """Counts one more, and tells whether that was one too many."""
-        if not self._most:
+    def is_last(self, job: str, *, blamed: bool = True) -> bool:
+        """Counts one more, and tells whether that was one too many. Not `blamed`: the worker was asked to end."""
+        if not self._most or not blamed:
             return False
         with self._turn:
             many = self._of.pop(job, 0) + 1

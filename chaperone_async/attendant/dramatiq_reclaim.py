@@ -50,7 +50,7 @@ def reclaim(broker: Any, keys: Keys, worker: dict[str, Any], max_deaths: int) ->
     dead = [name for name in names if name.startswith(f"{worker['id']}.")]
     for name in dead:
         for queue in worker["queues"]:
-            if max_deaths:
+            if max_deaths and worker.get("blamed", True):
                 _count_death(client, keys, name, queue, frozenset(worker["jobs"]), max_deaths)
             many += sum(client.scard(keys.taken(name, each)) for each in (queue, f"{queue}.DQ"))
         client.zadd(keys.heartbeats, {name: 0}, xx=True)

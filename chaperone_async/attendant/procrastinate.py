@@ -103,7 +103,8 @@ class Attendant:
 
     def reclaim(self, worker: "dict[str, Any]") -> int:
         number = _number(worker["mark"]) if worker["mark"] else None
-        return self._run(self._reclaim(number, _numbers(worker["jobs"]) or []), _RECLAIM)
+        ids, blamed = _numbers(worker["jobs"]) or [], worker.get("blamed", True)
+        return self._run(self._reclaim(number, ids, blamed=blamed), _RECLAIM)
 
     def _run(self, coroutine: "Coroutine[Any, Any, T]", seconds: float) -> "T":
         try:
@@ -133,11 +134,12 @@ class Attendant:
         self._count_again_at = float("-inf")
         return sum([await self._put_back(row["id"]) for row in chosen])
 
-    async def _reclaim(self, number: int | None, ids: "list[int]") -> int:
+    async def _reclaim(self, number: int | None, ids: "list[int]", *, blamed: bool) -> int:
         taken = await self._rows(_TAKEN, number=number, ids=ids)
         many = 0
         for row in taken:
-            is_back = not self._deaths.is_last(str(row["id"])) and await self._put_back(row["id"])
+            is_last = self._deaths.is_last(str(row["id"]), blamed=blamed)
+            is_back = not is_last and await self._put_back(row["id"])
             if not is_back:  # to be seen in the list of failed jobs, and retried by hand
                 await self._app.job_manager.finish_job_by_id_async(row["id"], Status.FAILED, delete_job=False)
             many += is_back

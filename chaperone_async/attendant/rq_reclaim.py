@@ -44,7 +44,8 @@ class Reclaiming:
         for job_id in (*worker["jobs"], *filter(None, [worker["mark"]])):
             if job_id not in busy:
                 had[job_id]  # it has told of it, perhaps before Redis knew
-        many = sum(self._put_back(queue, job_id, had[job_id], worker["id"]) for job_id in had)
+        blamed = worker.get("blamed", True)
+        many = sum(self._put_back(queue, job_id, had[job_id], worker["id"], blamed=blamed) for job_id in had)
         return many + self._forgotten(queue)
 
     def _executions(self, queue: "Queue") -> "Iterator[tuple[Execution, str]]":
@@ -63,7 +64,9 @@ class Reclaiming:
         for execution, own, last in zip(executions, names[::2], names[1::2], strict=True):
             yield execution, (own or last or b"").decode()
 
-    def _put_back(self, queue: "Queue", job_id: str, executions: "Sequence[Execution]", worker_id: str) -> int:
+    def _put_back(
+        self, queue: "Queue", job_id: str, executions: "Sequence[Execution]", worker_id: str, *, blamed: bool = True
+    ) -> int:
         """Whether it was. Nobody else may touch the job meanwhile: then it is theirs."""
         from redis.exceptions import WatchError
         from rq.executions import ExecutionRegistry
@@ -79,7 +82,7 @@ class Reclaiming:
                 taken = status == "queued" and self._connection.lpos(queue.key, job_id) is None
                 if origin != queue.name or not (begun or taken):
                     return 0
-                cost = int(deaths or 0) + begun
+                cost = int(deaths or 0) + (begun and blamed)
                 pipe.multi()
                 if begun:
                     pipe.hset(key, DEATHS, str(cost))

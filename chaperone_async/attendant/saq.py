@@ -50,23 +50,24 @@ class Attendant:
         return self._loop.run(self._stored.backlog())
 
     def reclaim(self, worker: "dict[str, Any]") -> int:
-        return self._loop.run(self._reclaim(worker["id"]), _RECLAIM)
+        return self._loop.run(self._reclaim(worker["id"], blamed=worker.get("blamed", True)), _RECLAIM)
 
-    async def _reclaim(self, worker_id: str) -> int:
+    async def _reclaim(self, worker_id: str, *, blamed: bool) -> int:
         taken = await self._stored.taken()
-        many = await self._put_back(job for job, owner in taken if owner == worker_id)
+        many = await self._put_back((job for job, owner in taken if owner == worker_id), blamed=blamed)
         unmarked = {job.key for job, owner in taken if owner is None}
         if unmarked:
             await asyncio.sleep(_MOMENT)
             later = await self._stored.taken()
-            many += await self._put_back(job for job, owner in later if owner is None and job.key in unmarked)
+            lost = (job for job, owner in later if owner is None and job.key in unmarked)
+            many += await self._put_back(lost, blamed=blamed)
         return many
 
-    async def _put_back(self, jobs: "Iterable[Job]") -> int:
+    async def _put_back(self, jobs: "Iterable[Job]", *, blamed: bool) -> int:
         """Just as SAQ does it with jobs of a worker that ends: however often they may be tried."""
         queue, many = self._stored.queue, 0
         for job in jobs:
-            if self._deaths.is_last(job.key):
+            if self._deaths.is_last(job.key, blamed=blamed):
                 await queue.finish(job, Status.ABORTED, error="it has cost its worker's life too often")
                 continue
             job.scheduled = 0  # else SAQ would hand it out a second time

@@ -20,3 +20,7 @@ class Reason(StrEnum):
     STOP = "stop"
     START_TIMEOUT = "start_timeout"
     SPAWN_ERROR = "spawn_error"
+
+
+UNBLAMED = frozenset({Reason.MAX_TIME, Reason.MAX_JOBS, Reason.SCALED_DOWN, Reason.RESTART, Reason.RELOAD, Reason.STOP})
+"""Its end was asked for: none of its jobs can have been the cause."""

@@ -10,6 +10,7 @@ import anyio
 from chaperone_async.core.actions import Death
 from chaperone_async.core.plan import rolls
 from chaperone_async.core.pool import Pool
+from chaperone_async.core.reasons import UNBLAMED
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.errors import QueueError, QueueUnavailable
 from chaperone_async.system.ports import DeadWorker, PoolQueue, Telemetry
@@ -57,7 +58,8 @@ class Custody:
         if death.pid is None:
             return
         jobs = tuple(job for job, _ in said.running)
-        dead = DeadWorker(death.worker_id, death.ref.slot, death.pid, jobs, said.mark)
+        blamed = death.reason not in UNBLAMED
+        dead = DeadWorker(death.worker_id, death.ref.slot, death.pid, jobs, said.mark, blamed)
 
         def failed(error: Exception) -> None:
             tell("queue.reclaim_failed", f"{death.worker_id}: {error}")

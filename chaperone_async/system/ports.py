@@ -152,13 +152,15 @@ class TelemetrySource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DeadWorker:
-    """Whose jobs are to be put back. `jobs`: the ids of those it had told to be in work; `mark` as in `Telemetry`."""
+    """Whose jobs are to be put back. `jobs`: the ids of those it had told to be in work; `mark` as in `Telemetry`;
+    `blamed`: they may be what it has died of."""
 
     worker_id: str
     slot: int
     pid: int
     jobs: tuple[str, ...]
     mark: str
+    blamed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,7 @@ class Queue:
             "queues": list(self._spec.queues),
             "jobs": list(dead.jobs),
             "mark": dead.mark,
+            "blamed": dead.blamed,
         }
         return _number(await self._ask("reclaim", RECLAIM_TIME, worker=worker))
 

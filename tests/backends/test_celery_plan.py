@@ -138,10 +138,10 @@ def test_a_job_that_has_cost_too_many_workers_does_not_go_back_at_once(redis_url
     shop.send("note", 1)
     with Redis.from_url(redis_url) as client, attending(shop, max_deaths=3) as attendant:
         found = []
-        for worker in ("w-1", "w-2", "w-3"):
+        for worker, blamed in (("w-1", True), ("w-2", True), ("w-3", False), ("w-4", True)):
             job = take(client, worker, 0)
-            found.append(attendant.reclaim({"id": worker, "jobs": [job]}))
-        assert found == [1, 1, 0]
+            found.append(attendant.reclaim({"id": worker, "jobs": [job], "blamed": blamed}))
+        assert found == [1, 1, 1, 0]
         assert (client.llen(QUEUE), client.hlen("unacked"), client.zcard("unacked_index")) == (0, 1, 1)
 
 

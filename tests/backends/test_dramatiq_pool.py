@@ -205,12 +205,12 @@ def test_its_figures_are_those_of_dramatiq_itself(app: Application) -> None:
 def test_a_job_that_has_cost_too_many_workers_is_a_dead_letter(redis_url: str, on_redis: Application) -> None:
     app = on_redis
     job = app.send("work", 1)
-    for life in ("jobs-1", "jobs-2"):
+    for life, blamed in (("jobs-1", True), ("jobs-2", False), ("jobs-3", True)):
         worker = make_broker(redis_url)
         worker.broker_id = f"{life}.0000001"
         assert len(worker.do_fetch(QUEUE, 1)) == 1
         assert app.attendant.backlog([QUEUE])["reserved"] == 1
-        app.attendant.reclaim({"id": life, "queues": [QUEUE], "jobs": [job]})
+        app.attendant.reclaim({"id": life, "queues": [QUEUE], "jobs": [job], "blamed": blamed})
     backlog = app.attendant.backlog([QUEUE])
     assert (backlog["ready"], backlog["reserved"], backlog["failed"]) == (0, 0, 1)
 

@@ -116,14 +116,14 @@ def test_a_job_that_cannot_go_back_or_has_cost_too_many_workers_has_failed(
     shop: ProcrastinateShop, attendant: Attendant
 ) -> None:
     shop.send("work", "deadly")
-    for number in (1, 2):
+    for number, blamed, goes_back in ((1, True, 1), (2, False, 1), (3, True, 0)):
         shop.take(number)
-        assert attendant.reclaim({"mark": str(number), "jobs": []}) == 2 - number
+        assert attendant.reclaim({"mark": str(number), "jobs": [], "blamed": blamed}) == goes_back
     assert shop.counts() == {"ready": 0, "reserved": 0, "failed": 1}
     shop.send("work", "first", queueing_lock="one at a time")
-    shop.take(3)
+    shop.take(4)
     shop.send("work", "second", queueing_lock="one at a time")
-    assert attendant.reclaim({"mark": "3", "jobs": []}) == 0
+    assert attendant.reclaim({"mark": "4", "jobs": []}) == 0
     assert shop.counts() == {"ready": 1, "reserved": 0, "failed": 2}
 
 

@@ -174,10 +174,10 @@ def test_a_job_that_has_cost_too_many_workers_is_left_to_rq(
     app: Application, attendant: Rq, retry: Retry | None, status: str
 ) -> None:
     job = app.send(work.work, 1, retry=retry)
-    for life in ("jobs-1", "jobs-2"):
+    for life, blamed in (("jobs-1", True), ("jobs-2", False), ("jobs-3", True)):
         assert app.queue.get_job_ids() == [job.id]
         die_with(app, job.id, life)
-        attendant.reclaim({"id": life, "queues": [QUEUE], "jobs": [job.id], "mark": ""})
+        attendant.reclaim({"id": life, "queues": [QUEUE], "jobs": [job.id], "mark": "", "blamed": blamed})
     assert job.get_status() == status
     assert app.queue.count == FailedJobRegistry(QUEUE, app.redis).count ^ 1
 

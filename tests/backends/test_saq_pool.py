@@ -126,8 +126,9 @@ def test_a_job_that_has_cost_too_many_workers_is_aborted(attendant: Attendant) -
         return job
 
     run(queue.enqueue("work", n=1))
-    run(take())
-    assert attendant.reclaim({"id": "dead"}) == 1
+    for blamed in (True, False):
+        run(take())
+        assert attendant.reclaim({"id": "dead", "blamed": blamed}) == 1
     job = run(take())
     assert attendant.reclaim({"id": "dead"}) == 0
     assert run(queue.job(job.key)).status is Status.ABORTED

@@ -133,9 +133,9 @@ def test_a_task_that_has_cost_too_many_workers_has_to_wait(redis_url: str, tmp_p
     attendant = Attendant(shop.broker(), [], Deaths(2))
     shop.send("work", "deadly")
     with Redis.from_url(redis_url) as redis:
-        for life, goes_back in (("one", 1), ("two", 0)):
+        for life, blamed, goes_back in (("one", True, 1), ("two", False, 1), ("three", True, 0)):
             redis.xreadgroup("taskiq", life, {QUEUE: ">"}, count=1)
-            assert attendant.reclaim({"id": life}) == goes_back
+            assert attendant.reclaim({"id": life, "blamed": blamed}) == goes_back
         attendant._loop.run(attendant._broker.shutdown())
         (waiting,) = redis.xpending_range(QUEUE, "taskiq", "-", "+", 9)
         assert waiting["consumer"] == PARKED.encode()

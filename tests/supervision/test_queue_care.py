@@ -37,6 +37,7 @@ async def test_the_jobs_of_a_dead_worker_go_back_at_once() -> None:
         await anyio.sleep(20)
         (dead,) = queue.reclaimed
         assert (dead.slot, dead.pid, dead.jobs, dead.mark) == (0, 1000 + ref.generation, ("job-7",), "m-1")
+        assert dead.blamed
         assert world.kinds().count("queue.reclaimed") == 1
 
 
@@ -84,7 +85,7 @@ async def test_the_last_workers_jobs_are_put_back_before_a_pool_ends() -> None:
         await anyio.sleep(0.5)
         assert queue.reclaimed == []
         await anyio.sleep(2)
-        assert len(queue.reclaimed) == 3
+        assert [dead.blamed for dead in queue.reclaimed] == [False] * 3
 
 
 async def test_a_pool_that_has_ended_waits_for_what_another_puts_back() -> None:
