@@ -41,18 +41,20 @@ class Scaler:
             self._tick()
 
     def _tick(self) -> None:
-        """A pool on hold decides nothing; what lives of it still counts against the budget."""
+        """A pool on hold decides nothing, and forgets nothing that it has learnt; what lives of it still counts against
+        the budget."""
         runners = {runner.pool.name: runner for runner in self._runners() if runner.pool.spec.autoscale is not None}
         awake = {name: runner for name, runner in runners.items() if _scales(runner)}
         policies: dict[str, AutoscalePolicy] = {
             name: policy for name, runner in awake.items() if (policy := runner.pool.spec.autoscale) is not None
         }
-        self._states = {name: self._states.get(name, ScalerState()) for name in policies}
+        states = {name: self._states.get(name, ScalerState()) for name in runners}
         resting = sum(runner.pool.live for name, runner in runners.items() if name not in awake)
         samples = {name: sample_of(runner, runner.demand) for name, runner in awake.items()}
         presents = {name: present_of(runner) for name, runner in awake.items()}
         total = None if self.total is None else max(self.total - resting, sum(p.min for p in policies.values()))
-        decisions, self._states = decide_together(total, policies, self._states, samples, presents)
+        decisions, decided = decide_together(total, policies, states, samples, presents)
+        self._states = {name: decided.get(name, ScalerState(states[name].estimate)) for name in runners}
         for name, decision in decisions.items():
             self._carry_out(awake[name], decision)
 

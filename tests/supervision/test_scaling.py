@@ -206,6 +206,20 @@ async def test_a_paused_pool_is_not_scaled_and_goes_on_when_it_is_resumed() -> N
         assert runner.pool.desired > 5
 
 
+async def test_a_pause_forgets_nothing_that_was_learnt() -> None:
+    world = world_with(FakeQueue(ready=0))
+    async with pool_of(world, scaled(strategy="latency")) as runner:
+        for done in (0, 2):
+            await anyio.sleep(5)
+            world.said[world.ref()] = Telemetry(spoke=True, jobs_done=done, busy_seconds=2.5 * done)
+        await anyio.sleep(5)
+        runner.submit(PauseRequested(None, anyio.current_time()))
+        await anyio.sleep(5)
+        runner.submit(ResumeRequested(None, anyio.current_time()))
+        await anyio.sleep(90)
+        assert "2.50 s each" in runner.decisions[-1].reason
+
+
 async def test_a_slot_that_is_stopped_by_hand_is_not_what_is_left_of_a_pool() -> None:
     world = FakeWorld()
     async with pool_of(world, plan(workers=3)) as runner:
