@@ -24,7 +24,7 @@ def plan_backend(
         why = f"is for a pool with backend = {other!r}, and this one {whose}; write that, or remove this table"
         _complain(other, why, layers, problems)
     if wanted == NO_BACKEND:
-        if layers[0].table.python and not table.backend:
+        if layers[0].table.python:
             why = "is for a pool with a backend, and this one has a command; remove it, or write it into the command"
             _complain("python", why, layers, problems)
         return None

@@ -16,6 +16,10 @@ WRONG = [
     (RQ + COMMAND, "command: goes without backend = 'rq', which makes its own; remove one of them"),
     (RQ + 'rq.ulr = "redis://h"', "rq.ulr: unknown key; did you mean 'url'?"),
     (RQ + 'celery.app = "x"', "celery: is for a pool with backend = 'celery', and this one has backend = 'rq'; write"),
+    (
+        COMMAND + 'backend = "command"\npython = "/app/bin/python"',
+        "python: is for a pool with a backend, and this one has a command; remove it",
+    ),
     (COMMAND + 'celery.app = "x"', "celery: is for a pool with backend = 'celery', and this one has none; write that"),
     (RQ + "job.tries = 3", "job.tries: cannot be honoured: RQ is told of it with each job; remove it, and write"),
     (
