@@ -3,7 +3,6 @@
 In the database a worker has a number, which our agent tells the supervisor as its mark.
 """
 
-import datetime as dt
 import json
 import logging
 import time
@@ -59,6 +58,12 @@ _TAKEN = """
      WHERE status = 'doing' AND (worker_id = %(number)s::bigint
                                  OR (%(number)s::bigint IS NULL OR worker_id IS NULL) AND id = ANY(%(ids)s::bigint[]))
      ORDER BY id
+"""
+# Between the choice and this, somebody else may have put it back, and a worker taken it.
+_PUT_BACK = """
+    SELECT procrastinate_retry_job_v2(id, now(), NULL, NULL, NULL)
+      FROM (SELECT id FROM procrastinate_jobs
+             WHERE id = %(id)s AND status = %(status)s::procrastinate_job_status FOR UPDATE) job
 """
 _WAKE = """
     SELECT pg_notify(channel, json_build_object('type', 'job_inserted', 'job_id', id)::text)
@@ -116,6 +121,8 @@ class Attendant:
         await self._app.connector.open_async()  # once
         try:
             rows: list[dict[str, Any]] = await self._app.connector.execute_query_all_async(query, **values)
+        except UniqueViolation:
+            raise
         except ConnectorException as error:
             raise error.__cause__ or error from None  # it says nothing itself
         return rows
@@ -132,14 +139,14 @@ class Attendant:
     async def _retry(self, queue: str, ids: "list[str] | None") -> int:
         chosen = await self._rows(_CHOOSE, queues=[queue], ids=_numbers(ids))
         self._count_again_at = float("-inf")
-        return sum([await self._put_back(row["id"]) for row in chosen])
+        return sum([await self._put_back(row["id"], Status.FAILED) for row in chosen])
 
     async def _reclaim(self, number: int | None, ids: "list[int]", *, blamed: bool) -> int:
         taken = await self._rows(_TAKEN, number=number, ids=ids)
         many = 0
         for row in taken:
             is_last = self._deaths.is_last(str(row["id"]), blamed=blamed)
-            is_back = not is_last and await self._put_back(row["id"])
+            is_back = not is_last and await self._put_back(row["id"], Status.DOING)
             if not is_back:  # to be seen in the list of failed jobs, and retried by hand
                 await self._app.job_manager.finish_job_by_id_async(row["id"], Status.FAILED, delete_job=False)
             many += is_back
@@ -147,14 +154,14 @@ class Attendant:
             await self._app.job_manager.unregister_worker(number)
         return many
 
-    async def _put_back(self, job: int) -> bool:
-        """False: another with its queueing lock waits already."""
+    async def _put_back(self, job: int, status: Status) -> bool:
+        """False: another with its queueing lock waits already, or it is in that state no more."""
         try:
-            await self._app.job_manager.retry_job_by_id_async(job, retry_at=dt.datetime.now(dt.UTC))
+            is_back = bool(await self._rows(_PUT_BACK, id=job, status=status.value))
         except UniqueViolation:
             return False
         await self._rows(_WAKE, id=job)  # idle workers are only told of new jobs: they would not look for seconds
-        return True
+        return is_back
 
 
 class Complaints(logging.Handler):

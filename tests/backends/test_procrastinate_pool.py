@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from procrastinate import App, PsycopgConnector, SyncPsycopgConnector
+from procrastinate.jobs import Status
 
 from chaperone_async.attendant import Unavailable
 from chaperone_async.attendant.deaths import Deaths
@@ -112,6 +113,17 @@ def test_failed_jobs_are_listed_and_done_again_or_forgotten(shop: ProcrastinateS
     assert shop.counts() == {"ready": 1, "reserved": 0, "failed": 0}
 
 
+def test_a_job_that_was_retried_and_is_at_work_is_not_put_back_by_another_retry(
+    shop: ProcrastinateShop, attendant: Attendant
+) -> None:
+    shop.send("work", "once")
+    shop.fail()
+    assert attendant.retry(QUEUE, None) == 1
+    shop.take(1)
+    assert not attendant._loop.run(attendant._put_back(1, Status.FAILED))  # chosen before, by somebody else
+    assert shop.counts() == {"ready": 0, "reserved": 1, "failed": 0}
+
+
 def test_a_job_that_cannot_go_back_or_has_cost_too_many_workers_has_failed(
     shop: ProcrastinateShop, attendant: Attendant
 ) -> None:
@@ -156,6 +168,7 @@ def plan(job: JobOptions | None = None, **options: Any) -> Any:
         ({}, "procrastinate.app", "is missing"),
         ({"app": APP, "options": ("--one-shot",)}, "procrastinate.options", "started again at once"),
         ({"app": APP, "job": JobOptions(tries=3)}, "job.tries", r"@app.task\(retry=3\)"),
+        ({"app": APP, "job": JobOptions(sleep=0.0)}, "job.sleep", "0 would ask the queue without a pause"),
     ],
 )
 def test_what_procrastinate_cannot_do_is_refused_with_the_reason(given: dict[str, Any], key: str, why: str) -> None:
