@@ -109,6 +109,10 @@ def test_arq_is_told_what_it_can_honour_and_the_rest_is_refused() -> None:
     assert (told["tries"], told["sleep"], told["patience"]) == (3, 0.5, 28)
     with pytest.raises(Unsuited, match=r"raise arq\.Retry"):
         plan(JobOptions(backoff=(1.0,)), app=APP)
+    with pytest.raises(Unsuited, match="0 would have no job done"):
+        plan(JobOptions(tries=0), app=APP)
+    with pytest.raises(Unsuited, match="0 would ask the queue without a pause"):
+        plan(JobOptions(sleep=0.0), app=APP)
     with pytest.raises(Unsuited, match="is missing"):
         plan()
 

@@ -169,6 +169,7 @@ def plan(job: JobOptions | None = None, **options: Any) -> Any:
         ({"app": APP, "options": ("--one-shot",)}, "procrastinate.options", "started again at once"),
         ({"app": APP, "job": JobOptions(tries=3)}, "job.tries", r"@app.task\(retry=3\)"),
         ({"app": APP, "job": JobOptions(sleep=0.0)}, "job.sleep", "0 would ask the queue without a pause"),
+        ({"app": APP, "job": JobOptions(sleep=0.0)}, "job.sleep", "0 would ask the queue without a pause"),
     ],
 )
 def test_what_procrastinate_cannot_do_is_refused_with_the_reason(given: dict[str, Any], key: str, why: str) -> None:

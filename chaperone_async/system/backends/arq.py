@@ -7,8 +7,8 @@ cancel its jobs; with the agent it finishes them. The library is in maintenance 
 from typing import Annotated, ClassVar
 
 from chaperone_async.system.backends.agents import application, environment, further, only_queue, patience
-from chaperone_async.system.backends.protocol import Asked, Plan
-from chaperone_async.system.backends.refusal import Advice, refuse_arguments, refuse_job_options
+from chaperone_async.system.backends.protocol import Asked, Plan, Unsuited
+from chaperone_async.system.backends.refusal import Advice, refuse_arguments, refuse_job_options, refuse_no_pause
 from chaperone_async.system.config import units, words
 from chaperone_async.system.config.keys import About, Table
 
@@ -43,6 +43,9 @@ class Arq:
         app = application(options.app, "arq.app", "proj.WorkerSettings")
         only_queue(asked, "an arq worker")
         refuse_job_options(asked.job, _IN_THE_APPLICATION)
+        refuse_no_pause(asked.job)
+        if asked.job.tries == 0:
+            raise Unsuited("job.tries", "0 would have no job done; write how often, such as 1")
         refuse_arguments("arq.options", further(options.options), _OURS)
         return Plan(
             command=(asked.python, "-m", "arq", "chaperone_async.agent.arq.Settings", *further(options.options)),

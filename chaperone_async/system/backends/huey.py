@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from chaperone_async.core.spec import Rung
 from chaperone_async.system.backends.protocol import Asked, Plan, Unsuited
-from chaperone_async.system.backends.refusal import Advice, refuse_arguments, refuse_job_options
+from chaperone_async.system.backends.refusal import Advice, refuse_arguments, refuse_job_options, refuse_no_pause
 from chaperone_async.system.config import units, words
 from chaperone_async.system.config.keys import About, Table
 
@@ -59,6 +59,7 @@ class Huey:
         if len(asked.queues) > 1:
             raise Unsuited("queue", f"{len(asked.queues)} are too many: a Huey instance has one; write a pool for each")
         refuse_job_options(asked.job, _OF_THE_TASK)
+        refuse_no_pause(asked.job)
         refuse_arguments("huey.options", options.options or (), _OURS)
         kind = options.worker_type or "thread"
         return Plan(
@@ -81,6 +82,4 @@ def _polling(sleep: float | None) -> tuple[str, ...]:
     """By default Huey looks after 0.1 s, then ever more seldom, and in the end each 10 s."""
     if sleep is None:
         return ()
-    if sleep <= 0:
-        raise Unsuited("job.sleep", "0 would ask the queue without a pause; write a time, such as 0.1")
     return (f"--delay={sleep:g}", f"--max-delay={sleep:g}")

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from chaperone_async.system.backends.agents import application, environment, further
 from chaperone_async.system.backends.protocol import Asked, Plan
-from chaperone_async.system.backends.refusal import refuse_arguments, refuse_job_options
+from chaperone_async.system.backends.refusal import refuse_arguments, refuse_job_options, refuse_no_pause
 from chaperone_async.system.config import units, words
 from chaperone_async.system.config.keys import About, Table
 
@@ -51,6 +51,7 @@ class Procrastinate:
         options: ProcrastinateTable = asked.options
         app = application(options.app, "procrastinate.app", "proj.app.app")
         refuse_job_options(asked.job, _OF_THE_TASK)
+        refuse_no_pause(asked.job)
         refuse_arguments("procrastinate.options", further(options.options), _OURS)
         return Plan(
             command=(

@@ -16,6 +16,12 @@ def refuse_job_options(job: JobOptions, reasons: Mapping[str, str]) -> None:
             raise Unsuited(f"job.{option}", f"cannot be honoured: {why}")
 
 
+def refuse_no_pause(job: JobOptions) -> None:
+    """For those that ask their queue again and again."""
+    if job.sleep == 0:
+        raise Unsuited("job.sleep", "0 would ask the queue without a pause; write a time, such as 0.1")
+
+
 def refuse_arguments(key: str, arguments: Iterable[str], ours: Advice) -> None:
     """Arguments by hand that we give ourselves: of the two one would be lost without a word."""
     for argument in arguments:
