@@ -46,7 +46,8 @@ class Presence(bootsteps.StartStopStep):
             return
         if self.wanted == bool(self._parked):
             self._change(consumer)
-        if self._beats and (self._parked or worker_state.active_requests):
+        full = not consumer.task_consumer.channel.qos.can_consume()  # perhaps with jobs that wait for their time
+        if self._beats and (self._parked or full or worker_state.active_requests):
             notify.heartbeat()  # it need not ask for jobs now
 
     def _change(self, consumer: "Any") -> None:

@@ -56,6 +56,18 @@ def test_a_job_that_takes_too_long_fails_and_its_worker_lives(
     assert service.pids("jobs") == before
 
 
+def test_a_worker_that_may_take_no_more_messages_and_has_no_job_to_do_is_healthy(
+    redis_url: str, open_celery: Open, launch: Launch
+) -> None:
+    shop = open_celery(redis_url)
+    limited = {"task_annotations": {"note": {"rate_limit": "15/m"}}}  # a job every 4 s
+    service = launch(shop.pool('health = { heartbeat = "2s", interval = "0.5s" }', **limited))
+    for number in range(8):
+        shop.send("note", number)
+    service.until(lambda: len(shop.done) == 2)
+    assert service.crashes("jobs") == []
+
+
 @pytest.mark.parametrize("kind", ["prefork", "threads"])
 def test_a_paused_worker_lives_on_and_takes_no_job(
     redis_url: str, open_celery: Open, launch: Launch, kind: str
