@@ -35,7 +35,8 @@ class AutoscalePolicy:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """What is known of a queue at one moment. None is unknown, never zero. `arrived`, `completed` and `worked` count
-    from some beginning; where one falls, it was begun anew."""
+    from some beginning; where one falls, it was begun anew. `read_at`: when the backlog was read, where that is not
+    `at`."""
 
     at: float
     backlog: int | None = None  # ready, and taken by nobody
@@ -47,6 +48,7 @@ class Sample:
     arrived: int | None = None
     next_due: float | None = None  # when the first delayed job becomes ready
     called: float | None = None  # strategy python: the workers that the function has called for
+    read_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,9 @@ class Estimate:
 
 
 def learn(estimate: Estimate, sample: Sample) -> Estimate:
-    """A sample without a backlog is left out; the next one with it covers its time."""
+    """A sample without a backlog, or with one that was seen already, is left out; the next one covers its time."""
     last = estimate.last
-    if sample.backlog is None or (last is not None and sample.at <= last.at):
+    if sample.backlog is None or (last is not None and _read_at(sample) <= _read_at(last)):
         return estimate
     if last is None:
         return replace(estimate, last=sample)
@@ -82,6 +84,10 @@ def learn(estimate: Estimate, sample: Sample) -> Estimate:
         unpaid = 0.0
         service = taken if service is None else service + (1 - (1 - SERVICE_WEIGHT) ** jobs) * (taken - service)
     return Estimate(rate, service, unpaid, sample)
+
+
+def _read_at(sample: Sample) -> float:
+    return sample.at if sample.read_at is None else sample.read_at
 
 
 def _work_seen(last: Sample, sample: Sample, span: float) -> float:

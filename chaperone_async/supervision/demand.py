@@ -146,4 +146,5 @@ def sample_of(runner: PoolRunner, demand: Demand) -> Sample:
         worked=runner.tally.seconds() if tells else None,
         next_due=due,
         called=demand.called if fresh else None,
+        read_at=demand.at,
     )

@@ -231,6 +231,15 @@ def test_a_counter_that_began_anew_teaches_nothing() -> None:
     assert (after.rate, after.service) == (before.rate, before.service)
 
 
+def test_a_backlog_is_learnt_from_once() -> None:
+    estimate = Estimate()
+    for at in range(101):  # it is read each five seconds, and a job a second is done
+        read_at = at // 5 * 5
+        sample = Sample(at=float(at), backlog=100 - read_at, busy=1, completed=at, worked=float(at), read_at=read_at)
+        estimate = learn(estimate, sample)
+    assert (estimate.rate, estimate.service) == (0.0, 1.0)
+
+
 def test_a_sample_that_comes_late_teaches_nothing() -> None:
     estimate = Estimate(last=Sample(at=10, backlog=0))
     assert learn(estimate, Sample(at=9, backlog=4)) == estimate
