@@ -86,8 +86,7 @@ class Attendant:
         self._deaths = deaths
         self._loop = Loop(ProcrastinateException, *_database_errors())
         self._complaints = Complaints()
-        self._failed = 0
-        self._count_again_at = float("-inf")
+        self._counts: dict[tuple[str, ...], tuple[int, float]] = {}  # of failed jobs, and when to count again
 
     def backlog(self, queues: "list[str]") -> "dict[str, Any]":
         return self._run(self._backlog(queues), QUICK)
@@ -99,11 +98,13 @@ class Attendant:
         return {"jobs": jobs, "next": jobs[-1]["id"] if len(rows) > limit else None}
 
     def retry(self, queue: str, ids: "list[str] | None") -> int:
-        return self._run(self._retry(queue, ids), _ACTION)
+        many = self._run(self._retry(queue, ids), _ACTION)
+        self._counts.clear()
+        return many
 
     def flush(self, queue: str, ids: "list[str] | None") -> int:
         (row,) = self._run(self._rows(_FLUSH, queues=[queue], ids=_numbers(ids)), _ACTION)
-        self._count_again_at = float("-inf")
+        self._counts.clear()
         return int(row["count"])
 
     def reclaim(self, worker: "dict[str, Any]") -> int:
@@ -129,16 +130,19 @@ class Attendant:
 
     async def _backlog(self, queues: "list[str]") -> "dict[str, Any]":
         (found,) = await self._rows(_BACKLOG, queues=queues)
-        begun = time.monotonic()
-        if begun >= self._count_again_at:
+        return {**found, "failed": await self._count_failed(queues)}
+
+    async def _count_failed(self, queues: "list[str]") -> int:
+        names, begun = tuple(queues), time.monotonic()
+        many, until = self._counts.get(names, (0, begun))
+        if begun >= until:
             (row,) = await self._rows(_COUNT_FAILED, queues=queues)
-            self._failed = int(row["failed"])
-            self._count_again_at = begun + (time.monotonic() - begun) / _SHARE
-        return {**found, "failed": self._failed}
+            many = int(row["failed"])
+            self._counts[names] = many, begun + (time.monotonic() - begun) / _SHARE
+        return many
 
     async def _retry(self, queue: str, ids: "list[str] | None") -> int:
         chosen = await self._rows(_CHOOSE, queues=[queue], ids=_numbers(ids))
-        self._count_again_at = float("-inf")
         return sum([await self._put_back(row["id"], Status.FAILED) for row in chosen])
 
     async def _reclaim(self, number: int | None, ids: "list[int]", *, blamed: bool) -> int:
