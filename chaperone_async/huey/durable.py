@@ -67,6 +67,7 @@ class DurableHuey(Huey):
             store_intermediate_errors=store_intermediate_errors,
             filename=filename,
             timeout=timeout,
+            naive_utc=utc,
         )
         self.max_deaths = max_deaths
         self._unsettled: list[Held] = []  # have ended, which could not be written yet

@@ -52,8 +52,9 @@ _TABLES = (
 _FROM_PLAIN_HUEY = {
     "task": """insert into job (queue, state, priority, enqueued_at, data)
         select queue, 'ready', priority, strftime('%s', 'now'), data from task order by id""",
+    # It has read UTC as local time, up to 14 hours too late. Too early is harmless: a job is then put off again.
     "schedule": """insert into job (queue, state, enqueued_at, eta, data)
-        select queue, 'delayed', strftime('%s', 'now'), timestamp, data from schedule order by id""",
+        select queue, 'delayed', strftime('%s', 'now'), timestamp - 14 * 3600, data from schedule order by id""",
     "kv": "insert into value (queue, key, value) select queue, key, value from kv",
 }
 

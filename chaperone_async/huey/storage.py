@@ -21,9 +21,11 @@ class Returned(bytes):
 class DurableStorage(Values):
     blocking = False
 
-    def __init__(self, name: str, filename: str = "jobs.db", timeout: float = 10.0) -> None:
-        """`timeout`: seconds to wait while others write to the file."""
+    def __init__(self, name: str, filename: str = "jobs.db", timeout: float = 10.0, *, naive_utc: bool = False) -> None:
+        """`timeout`: seconds to wait while others write to the file. `naive_utc`: times without a zone are in UTC, not
+        local."""
         super().__init__(name, filename, timeout)
+        self._naive_utc = naive_utc
 
     def reserve(self) -> Held | None:
         """The next job, which stays until it is acknowledged, released or buried, or its worker has died."""
@@ -65,7 +67,7 @@ class DurableStorage(Values):
     def due(self, ts: dt.datetime) -> list[Held]:
         """The delayed jobs to be put into the queue by now, where each stays until it is."""
         with self.database.read() as db:
-            return jobs.due(db, self.name, ts.timestamp())
+            return jobs.due(db, self.name, self._unix(ts))
 
     # What Huey asks of any storage.
 
@@ -79,7 +81,7 @@ class DurableStorage(Values):
         with self.database.write("full") as db:
             history = _taken_back(db, data)
             if history is not None:
-                jobs.delay(db, self.name, bytes(data), ts.timestamp(), *history)
+                jobs.delay(db, self.name, bytes(data), self._unix(ts), *history)
 
     def dequeue(self) -> bytes | None:
         """Taken for good: `DurableHuey` reserves instead."""
@@ -92,7 +94,7 @@ class DurableStorage(Values):
     def read_schedule(self, ts: dt.datetime) -> list[bytes]:
         """Taken for good: `DurableHuey` asks for what is due instead."""
         with self.database.write("full") as db:
-            due = jobs.due(db, self.name, ts.timestamp())
+            due = jobs.due(db, self.name, self._unix(ts))
             return [held.data for held in due if jobs.remove(db, held)]
 
     def queue_size(self) -> int:
@@ -115,6 +117,9 @@ class DurableStorage(Values):
 
     def flush_schedule(self) -> None:
         self._flush("delete from job where queue = ? and state = 'delayed'")
+
+    def _unix(self, ts: dt.datetime) -> float:
+        return (ts.replace(tzinfo=dt.UTC) if self._naive_utc and ts.tzinfo is None else ts).timestamp()
 
     def _count(self, query: str) -> int:
         with self.database.read() as db:

@@ -132,6 +132,22 @@ def test_of_the_jobs_whose_worker_died_one_is_tried_at_a_time(storage: DurableSt
     assert (after.data, after.deaths) == (b"b", 1)
 
 
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
+def test_a_delayed_job_is_due_when_it_is_wherever_the_clock_hangs(file: Path, zone: str) -> None:
+    program = """if True:
+        import sys
+        from chaperone_async.huey import DurableHuey
+        for utc in (True, False):
+            huey = DurableHuey(f"utc-{utc}", sys.argv[1], utc=utc)
+            huey.task(name="task")(lambda: None).schedule(delay=3600)
+            huey.execute(huey.dequeue())
+            assert not huey.read_schedule()
+    """
+    subprocess.run([sys.executable, "-c", program, str(file)], check=True, env={**os.environ, "TZ": zone})
+    for queue in ("utc-True", "utc-False"):
+        assert 3500 < (backlog(file, queue).next_due or 0) <= 3600
+
+
 def test_a_job_that_is_due_is_put_in_once_by_two_schedulers(file: Path) -> None:
     one, other = (DurableHuey("jobs", file) for _ in range(2))
     task = one.task(name="task")(print)
