@@ -149,11 +149,12 @@ class _Process:
         if not self._address:
             return False
         try:
-            if self._socket is None:
-                self._socket = _connect(self._address)
+            sender = self._socket  # another thread may give that one up meanwhile
+            if sender is None:
+                sender = self._socket = _connect(self._address)
             if self._unsent:
-                self._send_the_unsent(self._socket)
-            self._socket.send(message.encode())
+                self._send_the_unsent(sender)
+            sender.send(message.encode())
         except BlockingIOError:  # it is too busy to hear: the work is more important
             return False
         except OSError:  # nobody there: perhaps there will be, another time

@@ -23,7 +23,7 @@ class Supervisor:
         self.address = address or f"{self._directory}/notify"
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind("\0" + self.address[1:] if self.address.startswith("@") else self.address)
-        self.socket.settimeout(10)
+        self.socket.settimeout(60)
 
     def told(self) -> dict[str, str]:
         fields = dict(line.split("=", 1) for line in self.socket.recv(4096).decode().split("\n"))
@@ -97,7 +97,7 @@ def test_a_job_is_told_at_its_start_and_at_its_end(supervisor: Supervisor) -> No
     about = {"JOB": "7", "NAME": "send", "QUEUE": "mail"}
     assert supervisor.told() == {"EVENT": "start", "WAIT_MS": "250.0", **about, **counts}
     end = supervisor.told()
-    assert 0 <= float(end.pop("MS")) < 1000
+    assert 0 <= float(end.pop("MS")) < 60_000
     assert end == {"EVENT": "end", "OK": "1", **about, "DONE": "1", "FAILED": "0", "RUNNING": "0"}
 
 
@@ -151,14 +151,15 @@ with notify.job('last'): pass
     while not supervisor.told_nothing_more():
         pass
     worker.communicate("\n")
-    supervisor.socket.settimeout(10)
+    supervisor.socket.settimeout(60)
     supervisor.told()
     end = supervisor.told()
     assert (end["DONE"], end["RUNNING"]) == ("4001", "0")
 
 
 def test_heartbeats_in_a_tight_loop_are_one(supervisor: Supervisor) -> None:
-    run("notify.heartbeat(); notify.heartbeat(); notify.heartbeat()", supervisor.address)
+    frozen = "import time; time.monotonic = lambda: 1000.0\n"
+    run(frozen + "notify.heartbeat(); notify.heartbeat(); notify.heartbeat()", supervisor.address)
     assert supervisor.told() == {"WATCHDOG": "1"}
     assert supervisor.told_nothing_more()
 
@@ -174,6 +175,16 @@ def test_overlong_and_odd_texts_still_fit_one_datagram(supervisor: Supervisor) -
     assert start.decode().startswith("X_CHAPERONE_EVENT=start\nX_CHAPERONE_JOB=€?€?")
 
 
+def test_a_socket_that_another_thread_gives_up_meanwhile_is_no_error(supervisor: Supervisor) -> None:
+    run(
+        "class Unlucky(notify._Process):\n"
+        "    _socket = property(lambda self: None, lambda self, sender: None)\n"
+        "assert Unlucky().send('STATUS=on')",
+        supervisor.address,
+    )
+    assert supervisor.told() == {"STATUS": "on"}
+
+
 def test_a_failed_job_that_nobody_could_hear_of_is_told_before_the_next_message(supervisor: Supervisor) -> None:
     process = launch(
         "while notify._here().send('STATUS=full'): pass\n"
@@ -186,7 +197,7 @@ def test_a_failed_job_that_nobody_could_hear_of_is_told_before_the_next_message(
     assert process.stdout.readline() == "full\n"
     while not supervisor.told_nothing_more():
         pass
-    supervisor.socket.settimeout(10)
+    supervisor.socket.settimeout(60)
     assert process.stdin is not None
     process.stdin.write("\n")
     process.stdin.flush()
