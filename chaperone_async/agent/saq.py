@@ -35,7 +35,7 @@ def settings() -> "dict[str, Any]":
     told = target.told()
     own.setdefault("queue", Queue.from_url("redis://localhost"))  # SAQ's own default
     own["concurrency"] = told.get("concurrency") or own.get("concurrency", 1)
-    own["dequeue_timeout"] = own.get("dequeue_timeout") or _LOOK
+    own["dequeue_timeout"] = min(own.get("dequeue_timeout") or _LOOK, _LOOK)
     own["shutdown_grace_period_s"] = told.get("patience")
     own["id"] = os.environ.get("CHAPERONE_WORKER_ID") or own.get("id")
     watch = Watch(target.queue_name(own["queue"].name))

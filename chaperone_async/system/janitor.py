@@ -18,6 +18,7 @@ SIGKILL = 9
 ROUND = 0.02  # seconds between two scans
 QUIET_ROUNDS = 3  # scans in a row that must find nothing: a process seen by none of them is not being forked any more
 LIMIT = 5.0  # seconds; what survives SIGKILL for so long is beyond killing
+LEAST_ROUNDS = 50  # however long they take: this program itself may have been suspended
 
 KERNEL = (0, 2)  # the parents of init and of kernel threads
 TOKEN_VARIABLE = "CHAPERONE_SUPERVISOR"  # noqa: S105  the name of an environment variable
@@ -122,8 +123,9 @@ def kill_all(sessions: set[int], mark: bytes) -> None:
         except OSError:
             continue
     deadline = time.monotonic() + LIMIT
-    quiet = 0
-    while quiet < QUIET_ROUNDS and time.monotonic() < deadline:
+    rounds = quiet = 0
+    while quiet < QUIET_ROUNDS and (rounds < LEAST_ROUNDS or time.monotonic() < deadline):
+        rounds += 1
         quiet = 0 if kill_round(sessions, mark) else quiet + 1
         time.sleep(ROUND)
 

@@ -10,10 +10,11 @@ import pytest
 from saq import Job, Queue, Status
 
 from chaperone_async.agent import target
-from chaperone_async.agent.saq import _sent
+from chaperone_async.agent.saq import Watch, _sent, settings
 from chaperone_async.attendant import Unavailable
 from chaperone_async.attendant.deaths import Deaths
 from chaperone_async.attendant.saq import Attendant, InPostgres, InRedis
+from chaperone_async.attendant.loop import load
 from chaperone_async.core.spec import JobOptions
 from chaperone_async.system.backends.protocol import Asked, Unsuited
 from chaperone_async.system.backends.saq import Saq, SaqTable
@@ -183,3 +184,9 @@ def test_what_saq_cannot_do_is_refused_with_the_reason(given: dict[str, Any], ke
     with pytest.raises(Unsuited, match=why) as refusal:
         plan(**given)
     assert refusal.value.key == key
+def test_a_worker_looks_for_jobs_as_often_as_its_pulse_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAPERONE_TARGET", APP)
+    monkeypatch.setitem(load(APP), "dequeue_timeout", 60)
+    assert settings()["dequeue_timeout"] == 1
+
+

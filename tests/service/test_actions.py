@@ -86,7 +86,7 @@ async def test_a_pause_says_by_whom_since_when_and_until_when(tmp_path: Path) ->
         await stage.post("/pools/emails/pause?for=90")
         held = (await stage.ask("GET", "/pools/emails")).document
         assert held["reason"] == f"paused by {held['held_by']}"
-        assert held["held_until"][11:] > held["held_since"][11:]
+        assert held["held_until"] > held["held_since"]
         await stage.post("/pools/emails/stop?wait=30")
         assert (await stage.ask("GET", "/pools/emails")).document["held_until"] is None
 

@@ -34,7 +34,7 @@ async def connect(port: int, count: int, sends: bytes) -> list[Stream]:
 async def until_cut_off(reader: asyncio.StreamReader) -> bytes:
     """What still came. Whether the end is a FIN or an RST depends on what the server had not read."""
     try:
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             return await reader.read()
     except ConnectionResetError:
         return b""

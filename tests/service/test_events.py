@@ -330,7 +330,7 @@ async def test_a_client_that_left_is_noticed_though_nothing_happens(canned: Cann
 
 async def test_a_stream_outlives_the_time_limits_of_idle_connections(canned: Canned, tmp_path: Path) -> None:
     async with (
-        served(canned.face(), tmp_path, Bounds(first_request=0.05, next_request=0.05)) as where,
+        served(canned.face(), tmp_path, Bounds(first_request=1.0, next_request=0.05)) as where,
         reading(where.port, EVENTS) as stream,
     ):
         idle, writer = await asyncio.open_connection("127.0.0.1", where.port)

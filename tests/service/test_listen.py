@@ -286,7 +286,7 @@ def test_a_request_before_there_is_a_server_waits_in_the_backlog(tmp_path: Path)
     with bound(f"unix:{path}") as (listener,), socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
         client.sendall(b"early")
-        listener.socket.settimeout(5)
+        listener.socket.settimeout(60)
         accepted, _ = listener.socket.accept()
         with accepted:
             assert accepted.recv(5) == b"early"

@@ -1,10 +1,12 @@
 """The probes' truth table, row by row, and how an answer reads."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from chaperone_async.core import events as ev
+from chaperone_async.core.probes import Supervised
 from chaperone_async.core.spec import CrashLoop, RestartPolicy
 from tests.core.world import World
 from tests.service.canned import Canned, served, spec, up, world
@@ -26,6 +28,24 @@ async def test_a_stalled_supervision_fails_all_three(tmp_path: Path) -> None:
     canned = Canned(up(spec()))
     canned.stall(60)
     assert await probe(canned, tmp_path) == (503, 503, 503)
+
+
+async def test_after_a_suspension_of_the_whole_process_supervision_has_its_turn_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canned = Canned(up(spec()))
+    look = canned.supervisor.probed
+
+    def suspended() -> Supervised:
+        """Just before; the timer of the next sign of life is overdue."""
+        monkeypatch.setattr(canned.supervisor, "probed", look)
+        canned.stall(60)
+        loop = asyncio.get_running_loop()
+        loop.call_later(0, loop.call_soon, canned.stall, -3600)
+        return look()
+
+    monkeypatch.setattr(canned.supervisor, "probed", suspended)
+    assert await probe(canned, tmp_path) == (200, 200, 200)
 
 
 async def test_a_pool_whose_supervision_broke_fails_all_three(tmp_path: Path) -> None:

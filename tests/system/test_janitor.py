@@ -8,11 +8,14 @@ import uuid
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from chaperone_async.core.spec import PoolSpec
+from chaperone_async.system import janitor as janitor_program
 from chaperone_async.system.child import OsProcesses
 from chaperone_async.system.janitor import read_table
 from tests.system.world import REF, Written, alive, carriers, until
@@ -134,3 +137,22 @@ async def test_a_stopped_janitor_is_replaced_before_its_pipe_is_full() -> None:
         await until(lambda: processes._janitor.pid not in {janitor, None})
         child = await processes.spawn(REF, "pool-1", PoolSpec(name="pool", command=("true",)))
         assert (await child.wait()).code == 0
+
+
+@pytest.mark.parametrize(
+    ("alive_for", "rounds"), [(10, 10 + janitor_program.QUIET_ROUNDS), (1000, janitor_program.LEAST_ROUNDS)]
+)
+def test_a_janitor_that_was_suspended_looks_again_before_it_gives_up(
+    alive_for: int, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaping = count(step=100)
+    monkeypatch.setattr(janitor_program, "time", SimpleNamespace(monotonic=lambda: next(leaping), sleep=lambda _: None))
+    made: list[int] = []
+
+    def kill_round(_sessions: set[int], _mark: bytes) -> bool:
+        made.append(len(made))
+        return len(made) <= alive_for
+
+    monkeypatch.setattr(janitor_program, "kill_round", kill_round)
+    janitor_program.kill_all(set(), b"")
+    assert len(made) == rounds
