@@ -126,9 +126,9 @@ def _sent(job: Job) -> "dict[str, Any]":
     return {"kwargs": own, **properties} if clashes else {**own, **properties}
 
 
-def _is_random(key: str) -> bool:
+def _is_random(key: object) -> bool:
     try:
-        UUID(key)
+        UUID(str(key))
     except ValueError:
         return False
     return True

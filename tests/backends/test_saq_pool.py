@@ -190,3 +190,4 @@ def test_a_worker_looks_for_jobs_as_often_as_its_pulse_wants_it(monkeypatch: pyt
     assert settings()["dequeue_timeout"] == 1
 
 
+    assert _sent(Job("work", key=7)) == {"key": 7}  # type: ignore[arg-type]  # as applications do it
