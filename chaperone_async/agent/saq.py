@@ -2,7 +2,8 @@
 the worker takes jobs, of its jobs, and that its loop is alive.
 
 Asked to stop, SAQ waits for whatever it has under way, be it only its clocks and its looks for jobs, and cancels jobs
-that it cannot wait for. So looks are made short here, clocks are stopped, and jobs get all the time that there is.
+that it cannot wait for. So looks are made short here, clocks are stopped, and jobs get all the time that there is. In
+the middle of its sweep a job is in none of SAQ's lists: that is waited for.
 """
 
 import asyncio
@@ -58,12 +59,13 @@ class Watch:
         self._pulse = Pulse()
         self._jobs: dict[int, notify.Job] = {}  # by identity: a later run of a job may begin before this one ends
         self._clocks: set[asyncio.Task[Any]] | None = None
+        self._sweeping = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def begin(self, context: "Any") -> None:
         """Before the worker's own tasks begin."""
         worker: Worker[Any] = context["worker"]
-        dequeue = worker.queue.dequeue
+        dequeue, retry, sweep = worker.queue.dequeue, worker.queue.retry, worker.queue.sweep
 
         async def look(*args: "Any", **options: "Any") -> Job | None:
             if self._clocks is None:
@@ -72,7 +74,17 @@ class Watch:
             self._pulse.looked()
             return job
 
+        async def retry_as_nobodys(job: Job, error: str | None) -> None:
+            job.worker_id = None  # in PostgreSQL it would stay whoever's it was, until the next has marked it
+            await retry(job, error)
+
+        async def sweep_to_the_end(*args: "Any", **options: "Any") -> list[str]:
+            async with self._sweeping:
+                return await sweep(*args, **options)
+
         worker.queue.dequeue = look  # type: ignore[method-assign]  # on this one object alone
+        worker.queue.retry = retry_as_nobodys  # type: ignore[method-assign]  # as above
+        worker.queue.sweep = sweep_to_the_end  # type: ignore[method-assign]  # as above
         self._tasks = [asyncio.create_task(self._knock(worker)), asyncio.create_task(self._stop_clocks(worker))]
 
     async def _knock(self, worker: "Worker[Any]") -> None:
@@ -85,8 +97,9 @@ class Watch:
 
     async def _stop_clocks(self, worker: "Worker[Any]") -> None:
         await worker.event.wait()
-        for task in self._clocks or ():
-            task.cancel()
+        async with self._sweeping:
+            for task in self._clocks or ():
+                task.cancel()
 
     async def start(self, context: "Any") -> None:
         job: Job = context["job"]

@@ -2,19 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from saq import Job, Queue, Status
+from saq import Job, Queue, Status, Worker
 
 from chaperone_async.agent import target
 from chaperone_async.agent.saq import Watch, _sent, settings
 from chaperone_async.attendant import Unavailable
 from chaperone_async.attendant.deaths import Deaths
-from chaperone_async.attendant.saq import Attendant, InPostgres, InRedis
 from chaperone_async.attendant.loop import load
+from chaperone_async.attendant.saq import Attendant, InPostgres, InRedis
 from chaperone_async.core.spec import JobOptions
 from chaperone_async.system.backends.protocol import Asked, Unsuited
 from chaperone_async.system.backends.saq import Saq, SaqTable
@@ -74,6 +75,60 @@ class TestSaqInPostgres(SafePromises):
         assert 0 <= backlog["oldest_age"] < 20
         assert 3500 < backlog["next_due"] <= 3600
         attendant._loop.run(queue.disconnect())
+
+    def test_a_job_that_is_tried_again_is_nobodys(self, shop: SaqShop) -> None:
+        async def try_twice() -> str | None:
+            async with watched(shop) as (worker, _):
+                job = await taken(worker.queue)
+                await job.retry("it has failed")
+                again = await worker.queue.dequeue(1)
+                assert again is not None
+                return again.worker_id
+
+        shop.send("work", "twice")
+        assert asyncio.run(try_twice()) is None
+
+
+@asynccontextmanager
+async def watched(shop: SaqShop) -> AsyncIterator[tuple[Worker[Any], Watch]]:
+    """A worker with the agent's hooks that does nothing by itself; it has stopped in the end."""
+    queue = Queue.from_url(shop.server, name=QUEUE)
+    await queue.connect()
+    worker: Worker[Any] = Worker(queue, [])
+    watch = Watch(QUEUE)
+    await watch.begin({"worker": worker})
+    yield worker, watch
+    worker.event.set()
+    await asyncio.gather(*watch._tasks)
+    await queue.disconnect()
+
+
+async def taken(queue: Queue, **what: Any) -> Job:
+    """A job in the hands of a worker that is no more."""
+    job = await queue.dequeue(1)
+    assert job is not None
+    job.worker_id = "former"
+    await job.update(status=Status.ACTIVE, **what)
+    return job
+
+
+def test_a_worker_that_stops_puts_back_the_job_that_it_sweeps(redis_url: str, tmp_path: Path) -> None:
+    shop = SaqShop(redis_url, tmp_path)
+
+    async def stop_in_the_middle() -> int:
+        async with watched(shop) as (worker, watch):
+            queue = worker.queue
+            await queue.enqueue("work", timeout=1, retries=2)
+            job = await taken(queue, started=1, attempts=1)
+            sweeping = asyncio.create_task(queue.sweep(60, 1.0))
+            watch._clocks = {sweeping}
+            while (now := await queue.job(job.key)) is None or now.status is not Status.ABORTING:
+                await asyncio.sleep(0.01)
+            worker.event.set()
+            await asyncio.wait({sweeping})
+            return await queue.count("queued")
+
+    assert asyncio.run(stop_in_the_middle()) == 1
 
 
 def test_no_job_is_lost_while_workers_are_killed_scaled_rolled_and_drained(run: Run, tmp_path: Path) -> None:
@@ -140,6 +195,7 @@ def test_a_job_is_sent_again_with_its_own_properties(attendant: Attendant) -> No
     queue, run = attendant._stored.queue, attendant._loop.run
     plain = Job("work", {"n": 1}, timeout=300, retries=4, key="only-one")
     assert _sent(plain) == {"n": 1, "timeout": 300, "retries": 4, "key": "only-one"}
+    assert _sent(Job("work", key=7)) == {"key": 7}  # type: ignore[arg-type]  # as applications do it
     clashing = Job("work", {"timeout": 1})
     assert _sent(clashing) == {"kwargs": {"timeout": 1}}
     assert attendant.send("work", [], _sent(plain), QUEUE) == "only-one"
@@ -157,6 +213,12 @@ def test_a_pool_that_names_no_queue_works_on_the_applications(monkeypatch: pytes
     monkeypatch.setenv("CHAPERONE_QUEUE", "letters")
     with pytest.raises(SystemExit, match="cannot work on the queue 'letters'"):
         target.queue_name("mails")
+
+
+def test_a_worker_looks_for_jobs_as_often_as_its_pulse_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAPERONE_TARGET", APP)
+    monkeypatch.setitem(load(APP), "dequeue_timeout", 60)
+    assert settings()["dequeue_timeout"] == 1
 
 
 @pytest.mark.parametrize("strange", [{"n": object()}, {"n": (1, 2)}, {"n": {1: 2}}, {"n": float("nan")}])
@@ -184,10 +246,3 @@ def test_what_saq_cannot_do_is_refused_with_the_reason(given: dict[str, Any], ke
     with pytest.raises(Unsuited, match=why) as refusal:
         plan(**given)
     assert refusal.value.key == key
-def test_a_worker_looks_for_jobs_as_often_as_its_pulse_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CHAPERONE_TARGET", APP)
-    monkeypatch.setitem(load(APP), "dequeue_timeout", 60)
-    assert settings()["dequeue_timeout"] == 1
-
-
-    assert _sent(Job("work", key=7)) == {"key": 7}  # type: ignore[arg-type]  # as applications do it
