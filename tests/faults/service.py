@@ -179,8 +179,8 @@ class Poller:
 
 @contextmanager
 def polled(service: Service, path: str, every: float = 0.01) -> Iterator[Poller]:
-    """At the end, every answer must have been 200. How long they took decides nothing here: livez itself says 503 when
-    the loop has stood still."""
+    """At the end, every answer must have been 200. How long they took, up to a minute, decides nothing here: machines
+    stand still, too."""
     poller = Poller(service, path, every)
     thread = threading.Thread(target=poller.run)
     thread.start()
