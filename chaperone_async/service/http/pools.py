@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from aiohttp import web
 from anyio import current_time
-from msgspec import Meta, Struct, defstruct
+from msgspec import UNSET, Meta, Struct, defstruct
 
 from chaperone_async.core.spec import MB
 from chaperone_async.service import wire
@@ -15,6 +15,7 @@ from chaperone_async.service.http.outcome import WaitQuery, answer_operation
 from chaperone_async.service.http.problems import Refused
 from chaperone_async.service.http.route import Route
 from chaperone_async.service.runtime_pools import WorkerOptions
+from chaperone_async.system.backends.registry import NO_BACKEND, names
 from chaperone_async.system.config.keys import keys_of
 from chaperone_async.system.config.model import PoolTable
 from chaperone_async.system.config.walk import is_later
@@ -25,6 +26,8 @@ class PoolsQuery(Struct, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=MOST, description="at most so many pools")] = 1000
 
 
+_BACKENDS = {f"backend_{number}": name for number, name in enumerate(names()) if name != NO_BACKEND}
+"""Their names need not be Python's."""
 PoolBody = defstruct(
     "PoolBody",
     [
@@ -34,8 +37,13 @@ PoolBody = defstruct(
             for key in keys_of(PoolTable).values()
             if not is_later(key.kind)
         ),
+        *(
+            (field, Annotated[dict[str, Any], Meta(description=f"options of the backend {name}")], UNSET)
+            for field, name in _BACKENDS.items()
+        ),
     ],
     frozen=True,
+    rename=_BACKENDS,
 )
 """For the description alone: the configuration's own reader tells all that is wrong at once."""
 
