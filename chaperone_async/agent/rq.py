@@ -10,6 +10,7 @@ from mmap import mmap
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
+from rq import SimpleWorker
 from rq.exceptions import InvalidJobOperation
 from rq.job import Job, JobStatus
 from rq.queue import Queue
@@ -112,7 +113,7 @@ class Worker(Base):
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         super().heartbeat(timeout, pipeline)
-        if not self.is_horse:
+        if not self.is_horse and not isinstance(self, SimpleWorker):  # which falls silent with each job
             notify.heartbeat()
 
     def _end(self, error: str | None) -> None:

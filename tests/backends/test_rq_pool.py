@@ -107,6 +107,14 @@ def test_the_job_of_a_killed_worker_is_done_by_the_next(launch: Launch, app: App
     assert len(service.crashes("jobs")) == 1
 
 
+@pytest.mark.parametrize("kind", ["", "rq.simple = true"])
+def test_a_worker_with_a_long_job_is_healthy(launch: Launch, app: Application, kind: str) -> None:
+    service = launch(app.pool(f'{kind}\nhealth = {{ heartbeat = "4s", interval = "0.2s" }}'), probe="/readyz")
+    app.send(work.work, "long", 6.0)
+    app.until_done(service, "long")
+    assert not service.lines("heartbeat check failed")
+
+
 def test_no_job_is_lost_while_workers_are_killed_scaled_rolled_and_drained(run: Run, tmp_path: Path) -> None:
     adapter = ADAPTERS["rq"]
     trial = prepared(adapter, tmp_path, url_of(adapter, run), workers=2)
@@ -225,8 +233,8 @@ def asked(**options: Any) -> Asked:
 def test_the_address_of_redis_is_not_among_the_arguments() -> None:
     plan = Backend().plan(asked(url="redis://:secret@here/0", scheduler=True, options=("--quiet",)))
     assert " ".join(plan.command) == (
-        "py -m rq.cli worker --name {worker_id} --worker-class chaperone_async.agent.rq.Worker --worker-ttl 25"
-        " --job-monitoring-interval 10 --with-scheduler --quiet high low"
+        "py -m rq.cli worker --name {worker_id} --worker-class chaperone_async.agent.rq.Worker --worker-ttl 17"
+        " --job-monitoring-interval 2 --with-scheduler --quiet high low"
     )
     assert dict(plan.env)["RQ_REDIS_URL"] == "redis://:secret@here/0"
 

@@ -13,8 +13,8 @@ from chaperone_async.system.config.keys import About, Table
 
 MAX_DEATHS = 3
 _AGENT = "chaperone_async.agent.rq.Worker"
-_WORKER_TTL = 25  # seconds: an idle worker looks up from its queues, and gives a sign of life, 15 s earlier
-_MONITORING = 10  # seconds between its looks at a job
+_WORKER_TTL = 17  # seconds: an idle worker looks up from its queues, and gives a sign of life, 15 s earlier
+_MONITORING = 2  # seconds between its looks at a job
 _AT_ENQUEUE = {
     "tries": "RQ is told of it with each job; remove it, and write queue.enqueue(…, retry=Retry(max=2))",
     "backoff": "RQ is told of it with each job; remove it, and write queue.enqueue(…, retry=Retry(2, interval=[1, 5]))",
