@@ -72,11 +72,11 @@ class Conversation:
             self._connection.ioloop.close()
 
     def _wait(self, seconds: float) -> Any:
-        """Run the loop until there is an answer."""
+        """Run the loop until there is an answer. After a TimeoutError this connection is of no use: the answer may still
+        come, and would be taken for the next one's."""
         self._answer = None
         loop = self._connection.ioloop
-        late = Unavailable(f"no answer within {seconds:g} s")
-        timer = loop.call_later(seconds, lambda: self._told(late))
+        timer = loop.call_later(seconds, lambda: self._told(TimeoutError()))
         loop.start()
         loop.remove_timeout(timer)
         answer, self._answer = self._answer, None

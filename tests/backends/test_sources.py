@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pika
 import psycopg
@@ -17,6 +18,8 @@ import pytest
 from redis import Redis
 
 from tests.backends.asked import Attendant, attending
+from tests.backends.keeper import free_port
+from tests.backends.outages import Line
 from tests.e2e.service import alive, until
 
 FUNCTIONS = """
@@ -222,6 +225,17 @@ def test_a_rabbitmq_queue_tells_its_ready_messages(asked: Attendant, rabbitmq_ur
     wrong = asked.refusal("rabbitmq", rabbitmq_url.replace("guest:guest", "guest:hidden") + "#emails")
     assert "ACCESS_REFUSED" in wrong
     assert "hidden" not in wrong
+
+
+def test_a_line_to_rabbitmq_that_goes_dead_is_given_up(asked: Attendant, rabbitmq_url: str) -> None:
+    address = urlsplit(rabbitmq_url)
+    with Line(address.port or 5672) as line, pika.BlockingConnection(pika.URLParameters(rabbitmq_url)) as connection:
+        connection.channel().queue_declare("emails", durable=True)
+        through = address._replace(netloc=f"guest:guest@127.0.0.1:{line.port}", fragment="emails").geturl()
+        before = asked.backlog("rabbitmq", through)
+        line.cut()
+        assert asked.refusal("rabbitmq", through) == f"127.0.0.1:{line.port}: no answer in time"
+        assert asked.backlog("rabbitmq", through) == before
 
 
 # SQL
