@@ -134,6 +134,19 @@ class DurableHuey(Huey):
                 _log.exception("A delayed job cannot be read; it is among the failed ones")
         return due
 
+    def read_periodic(self, timestamp: dt.datetime | None) -> list[Any]:
+        """Without a time, as the scheduler asks, a task is there once a minute: each worker has a scheduler."""
+        now = timestamp or self._get_timestamp()
+        tasks = list(super().read_periodic(now))
+        if timestamp is not None or not isinstance(self.storage, DurableStorage):
+            return tasks
+        minute = int(f"{now:%Y%m%d%H%M}")
+        try:
+            return [task for task in tasks if self.storage.advance(f"periodic:{_name(task)}", minute)]
+        except QueueFileError:  # Huey's scheduler would end by it
+            _log.exception("Periodic tasks are left out")
+            return []
+
     def serialize_task(self, task: Any) -> bytes:
         """A task that is in hand goes back to its place: to be retried, or because it is not due yet, or due now."""
         data: bytes = super().serialize_task(task)
@@ -203,4 +216,8 @@ def _give_up(task: Any, deaths: int) -> None:
 
 def _failure(task: Task, error: Exception) -> Failure:
     lines = traceback.format_exception(error)
-    return Failure(repr(error), "".join(lines), task.id, f"{type(task).__module__}.{task.name}")
+    return Failure(repr(error), "".join(lines), task.id, _name(task))
+
+
+def _name(task: Task) -> str:
+    return f"{type(task).__module__}.{task.name}"

@@ -58,6 +58,16 @@ class Values(BaseStorage):
         with self.database.write("normal") as db:
             return _count(db, self.name, key, amount)
 
+    def advance(self, key: str, value: int) -> bool:
+        """Set a counter; False: somebody has done so already."""
+        with self.database.write("normal") as db:
+            changed = db.execute(
+                """insert into counter values (?, ?, ?) on conflict (queue, key) do update set value = excluded.value
+                   where value <> excluded.value""",
+                (self.name, key, value),
+            )
+            return changed.rowcount == 1
+
     def put_part(self, key: str, value: bytes, whole: str) -> int:
         """One of several values that make a whole; how many of them are there. One that is put again counts once."""
         with self.database.write("normal") as db:

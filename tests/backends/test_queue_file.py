@@ -148,6 +148,19 @@ def test_a_delayed_job_is_due_when_it_is_wherever_the_clock_hangs(file: Path, zo
         assert 3500 < (backlog(file, queue).next_due or 0) <= 3600
 
 
+def test_a_periodic_task_is_put_in_once_a_minute_by_two_schedulers(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hueys = [DurableHuey("jobs", file), DurableHuey("jobs", file)]
+    found = []
+    for huey in hueys:
+        huey.periodic_task(lambda _: True, name="task")(lambda: None)
+    for minute in (1, 2):
+        now = PAST.replace(minute=minute)
+        monkeypatch.setattr(DurableHuey, "_get_timestamp", lambda _, now=now: now)
+        found.append([len(huey.read_periodic(None)) for huey in hueys])
+    assert found == [[1, 0], [1, 0]]
+    assert len(hueys[0].read_periodic(PAST)) == 1
+
+
 def test_a_job_that_is_due_is_put_in_once_by_two_schedulers(file: Path) -> None:
     one, other = (DurableHuey("jobs", file) for _ in range(2))
     task = one.task(name="task")(print)
