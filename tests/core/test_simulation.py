@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chaperone_async.core.demand import AutoscalePolicy, Present, Sample
@@ -66,7 +66,6 @@ def test_a_scaler_that_starts_nobody_comes_to_an_end() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 20)), max_size=60), st.lists(st.integers(1, 6), min_size=1))
-@settings(deadline=None)
 def test_every_job_is_done_once_whatever_is_decided(given_jobs: list[tuple[float, float]], plan: list[int]) -> None:
     jobs = sorted(Job(*job) for job in given_jobs)
     outcome, control = played(plan, jobs, plan[0])
