@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import wraps
 
 from arq.constants import default_queue_name, in_progress_key_prefix
+from arq.utils import to_seconds
 from arq.worker import func, get_kwargs
 
 from chaperone_async.agent import target
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _MAX_TRIES = 5  # arq's own default
 _POLL = 0.5
+_SILENCE = 10.0  # seconds
 
 
 def __getattr__(name: str) -> "Any":
@@ -47,7 +49,8 @@ def settings() -> "dict[str, Any]":
     own["job_completion_wait"] = told.get("patience", own.get("job_completion_wait", 0))
     own["max_tries"] = told.get("tries") or own.get("max_tries", _MAX_TRIES)
     own["poll_delay"] = told.get("sleep") or own.get("poll_delay", _POLL)
-    watch = Watch(queue, own.get("queue_name", default_queue_name), own["max_tries"])
+    every = to_seconds(own["poll_delay"])
+    watch = Watch(queue, own.get("queue_name", default_queue_name), own["max_tries"], every)
     own["functions"] = [watch.wrap(func(function)) for function in own.get("functions") or ()]
     own["cron_jobs"] = [watch.wrap(job) for job in own.get("cron_jobs") or ()]
     own["on_startup"] = _first(own.get("on_startup"), watch.begin)
@@ -76,13 +79,14 @@ class Run:
 
 
 class Watch:
-    """`queue`: the pool's name for arq's `key`."""
+    """`queue`: the pool's name for arq's `key`. `every`: seconds between two looks for jobs."""
 
-    def __init__(self, queue: str, key: str, max_tries: int) -> None:
+    def __init__(self, queue: str, key: str, max_tries: int, every: float) -> None:
         self._queue = queue
         self._key = key
         self._max_tries = max_tries
-        self._pulse = Pulse()
+        self._pulse = Pulse(silence=max(_SILENCE, 3 * every))
+        self._redis: Any = None
         self._runs: dict[str, Run] = {}
 
     def wrap(self, function: "Any") -> "Any":

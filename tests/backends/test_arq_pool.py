@@ -10,10 +10,12 @@ import pytest
 from arq.connections import RedisSettings, create_pool
 from arq.jobs import Job, JobStatus
 
+from chaperone_async.agent.arq import Watch, _sign, settings
 from chaperone_async.attendant.arq import Attendant
 from chaperone_async.core.spec import JobOptions
 from chaperone_async.system.backends.arq import Arq, ArqTable
 from chaperone_async.system.backends.protocol import Asked, Unsuited
+from tests.backends.apps.arq_app import WorkerSettings
 from tests.backends.promises import JOBS, QUEUE, Counts, Promises, SafePromises, Shop, lossless
 from tests.backends.servers import Run
 from tests.e2e.service import Launch, until
@@ -94,6 +96,40 @@ def test_a_job_that_arq_will_try_again_has_not_failed_yet(launch: Launch, redis_
     assert (told["jobs_processed"], told["jobs_failed"]) == (2, 1)
     (failed,) = service.get(f"/api/v1/queues/{QUEUE}/failed").json["failed"]
     assert failed["error"].startswith("Retry")
+
+
+def test_an_application_may_have_a_client_of_its_own_in_the_context(
+    monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    async def connect(context: dict[str, Any]) -> None:
+        context["redis"] = "its own"
+
+    async def start() -> Any:
+        redis = await create_pool(RedisSettings.from_dsn(redis_url))
+        await settings()["on_startup"]({"redis": redis})
+        await redis.aclose()
+        return redis.zrangebyscore
+
+    monkeypatch.setenv("CHAPERONE_TARGET", APP)
+    monkeypatch.setattr(WorkerSettings, "on_startup", staticmethod(connect), raising=False)
+    assert asyncio.run(start()).__module__ == settings.__module__
+
+
+def test_an_application_s_own_keys_may_be_bytes(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
+    async def keep() -> bytes:
+        redis = await create_pool(RedisSettings.from_dsn(redis_url))
+        _sign(redis)
+        await redis.pipeline().psetex(b"own", 60_000, b"value").execute()
+        kept: bytes = await redis.get("own")
+        await redis.aclose()
+        return kept
+
+    monkeypatch.setenv("CHAPERONE_WORKER_ID", "w-1")
+    assert asyncio.run(keep()) == b"value"
+
+
+def test_the_pulse_waits_for_looks_as_seldom_as_they_are() -> None:
+    assert Watch(QUEUE, QUEUE, 5, every=60)._pulse._silence > 120
 
 
 def plan(job: JobOptions | None = None, **options: Any) -> Any:
