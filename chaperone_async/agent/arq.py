@@ -154,8 +154,9 @@ def _sign(redis: "Any") -> None:
         pipe = pipeline(*args, **options)
         psetex = pipe.psetex
 
-        def sign(name: str, time_ms: int, value: "Any") -> "Any":
-            return psetex(name, time_ms, worker if name.startswith(in_progress_key_prefix) else value)
+        def sign(name: str | bytes, time_ms: int, value: "Any") -> "Any":
+            is_arqs = isinstance(name, str) and name.startswith(in_progress_key_prefix)
+            return psetex(name, time_ms, worker if is_arqs else value)
 
         pipe.psetex = sign
         return pipe
