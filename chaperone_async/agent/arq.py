@@ -53,7 +53,7 @@ def settings() -> "dict[str, Any]":
     watch = Watch(queue, own.get("queue_name", default_queue_name), own["max_tries"], every)
     own["functions"] = [watch.wrap(func(function)) for function in own.get("functions") or ()]
     own["cron_jobs"] = [watch.wrap(job) for job in own.get("cron_jobs") or ()]
-    own["on_startup"] = _first(own.get("on_startup"), watch.begin)
+    own["on_startup"] = _first(watch.begin, own.get("on_startup"))  # which may have another client in the context
     own["after_job_end"] = _first(watch.end, own.get("after_job_end"))
     return own
 
@@ -113,7 +113,7 @@ class Watch:
 
     async def begin(self, context: "Any") -> None:
         """Before arq's loop begins."""
-        redis = context["redis"]
+        redis = self._redis = context["redis"]
         look = redis.zrangebyscore
 
         async def looked(*args: "Any", **options: "Any") -> "Any":
@@ -129,15 +129,15 @@ class Watch:
         if run is None:
             return
         self._pulse.running -= 1
-        if run.error is None or (not run.is_last and await self._comes_back(context)):
+        if run.error is None or (not run.is_last and await self._comes_back(context["job_id"])):
             run.job.end()
         else:
             run.job.end(run.error, target.arguments(run.args, run.kwargs))
 
-    async def _comes_back(self, context: "Any") -> bool:
+    async def _comes_back(self, job_id: str) -> bool:
         """What is to be tried again is still in the queue."""
         try:
-            return await context["redis"].zscore(self._key, context["job_id"]) is not None
+            return await self._redis.zscore(self._key, job_id) is not None
         except Exception:  # noqa: BLE001  it may be on its way out: the worker must not end by what is asked for us
             return False
 
