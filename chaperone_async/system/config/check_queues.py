@@ -1,6 +1,6 @@
 """Contradictions in what is said of queues: sources, scaling, and the budget that pools share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import get_args
 
 from chaperone_async.core.spec import PoolSpec
@@ -8,7 +8,7 @@ from chaperone_async.system.backends.registry import NO_BACKEND
 from chaperone_async.system.config.layers import Layer, stated
 from chaperone_async.system.config.model import PoolTable
 from chaperone_async.system.config.problems import Place, Problems
-from chaperone_async.system.config.sources import NEEDED, OPTIONS, BudgetTable, SourceKind, SourceTable
+from chaperone_async.system.config.sources import NEEDED, ONE_QUEUE, OPTIONS, BudgetTable, SourceKind, SourceTable
 
 
 def check_budget(budget: BudgetTable | None, pools: tuple[PoolSpec, ...], at: Place, problems: Problems) -> None:
@@ -56,23 +56,26 @@ def knows_backlog(spec: PoolSpec) -> bool:
 def check_sources(written: PoolTable, layers: tuple[Layer, ...], problems: Problems) -> None:
     """Each has one kind, with what belongs to it."""
     scaled, own = written.autoscale, written.backlog
+    queues = written.queue or ()
     tables = {"autoscale.source": scaled.source if scaled else None, "backlog.source": own.source if own else None}
     if all(tables.values()):
         why = "is the same as backlog.source, which is given too; keep one of them"
         problems.add(_place("autoscale.source", layers), why)
     for key, sources in tables.items():
         here = _place(key, layers)
-        wrong = [found for found in map(_wrong_source, sources or ()) if found is not None]
+        wrong = [found for source in sources or () if (found := _wrong_source(source, queues)) is not None]
         if wrong and not problems.touch(here):
             problems.add(here, wrong[0])
 
 
-def _wrong_source(source: SourceTable) -> str | None:
+def _wrong_source(source: SourceTable, queues: Sequence[str]) -> str | None:
     kinds = [kind for kind in get_args(SourceKind) if getattr(source, kind)]
     if len(kinds) != 1:
         named = " and ".join(kinds) or "none"
         return f"has to be of one kind, and names {named}; valid are {', '.join(get_args(SourceKind))}"
     kind = kinds[0]
+    if kind in ONE_QUEUE and len(queues) > 1 and "{queue}" in getattr(source, kind):
+        return f"{kind} reads one queue, and {{queue}} stands for {len(queues)}; write a source for each, by its name"
     needed = NEEDED.get(kind)
     if needed is not None and not getattr(source, needed):
         return f"{kind} needs a {needed}, too; write {{ {kind} = …, {needed} = … }}"

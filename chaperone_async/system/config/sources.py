@@ -11,15 +11,16 @@ from chaperone_async.system.config.keys import About, Table
 class SourceTable(Table):
     """One of the kinds, and what belongs to it."""
 
-    redis_list: Annotated[words.KeyUrl | None, About("jobs in a list", "redis://localhost/0#emails")] = None
+    redis_list: Annotated[words.RedisKey | None, About("jobs in a list", "redis://localhost/0#emails")] = None
     redis_stream: Annotated[
-        words.KeyUrl | None, About("jobs that a group of a stream has not been given", "redis://localhost/0#jobs")
+        words.RedisKey | None, About("jobs that a group of a stream has not been given", "redis://localhost/0#jobs")
     ] = None
     redis_sorted_set: Annotated[
-        words.KeyUrl | None, About("jobs of a sorted set whose score, in seconds, is due", "redis://localhost/0#later")
+        words.RedisKey | None,
+        About("jobs of a sorted set whose score, in seconds, is due", "redis://localhost/0#later"),
     ] = None
     rabbitmq: Annotated[
-        words.KeyUrl | None, About("messages ready in a queue", "amqp://guest:guest@localhost/#emails")
+        words.RabbitmqQueue | None, About("messages ready in a queue", "amqp://guest:guest@localhost/#emails")
     ] = None
     sql: Annotated[
         words.SqlUrl | None,
@@ -95,4 +96,5 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "prometheus": ("query",),
     "http": ("pointer",),
 }
+ONE_QUEUE: tuple[SourceKind, ...] = ("redis_list", "redis_stream", "redis_sorted_set", "rabbitmq")
 NEEDED: dict[str, str] = {"redis_stream": "group", "sql": "query", "prometheus": "query"}

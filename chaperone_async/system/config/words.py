@@ -146,12 +146,20 @@ class HttpUrl(Text):
     why = 'is not a URL; write one such as "http://127.0.0.1:80{slot}/health"'
 
 
-class KeyUrl(Text):
-    """A server, and behind # what to look at there: a key, or a queue."""
+class RedisKey(Text):
+    """A server, and behind # the key to look at there."""
 
     __slots__ = ()
-    form = r"(?:(?:rediss?|unix|amqps?)://[^\s#]*#\S+)?"
-    why = 'is not a URL with a key; write one such as "redis://localhost/0#emails" or "amqp://localhost/#emails"'
+    form = r"(?:(?:rediss?|unix)://[^\s#]*#\S+)?"
+    why = 'is not a URL with a key; write one such as "redis://localhost/0#emails"'
+
+
+class RabbitmqQueue(Text):
+    """A server, and behind # the queue."""
+
+    __slots__ = ()
+    form = r"(?:amqps?://[^\s#]*#\S+)?"
+    why = 'is not a URL with a queue; write one such as "amqp://localhost/#emails"'
 
 
 class SqlUrl(Text):

@@ -50,6 +50,18 @@ WRONG = [
         "backlog.source.redis_list: 'redis://h/0' is not a URL with a key; write one such as",
     ),
     (
+        COMMAND + 'backlog.source = { redis_list = "amqp://h/#a" }',
+        "backlog.source.redis_list: 'amqp://h/#a' is not a URL with a key; write one such as",
+    ),
+    (
+        COMMAND + 'backlog.source = { rabbitmq = "redis://h/0#a" }',
+        "backlog.source.rabbitmq: 'redis://h/0#a' is not a URL with a queue; write one such as",
+    ),
+    (
+        COMMAND + 'queue = ["high", "low"]\nbacklog.source = { redis_list = "redis://h/0#{queue}" }',
+        "backlog.source: redis_list reads one queue, and {queue} stands for 2; write a source for each, by its name",
+    ),
+    (
         COMMAND + "autoscale = {}\nworkers = { min = 1, max = 2 }",
         "autoscale.source: needs to know the backlog, and nobody tells; name a source",
     ),
