@@ -112,9 +112,15 @@ def recover(db: sqlite3.Connection, owner: int) -> int:
 
 def bury(db: sqlite3.Connection, held: Held, failure: Failure) -> None:
     """To the failed jobs, unless it is another's by now."""
+    error, traceback = _storable(failure.error), _storable(failure.traceback)
     db.execute(
         """insert into failed select id, queue, ?, ?, priority, enqueued_at, ?, attempts, deaths, ?, ?, data from job
            where id = ? and lease = ?""",
-        (failure.task_id, failure.name, time.time(), failure.error, failure.traceback, held.id, held.lease),
+        (failure.task_id, failure.name, time.time(), error, traceback, held.id, held.lease),
     )
     remove(db, held)
+
+
+def _storable(text: str) -> str:
+    """A lone surrogate, as in the name of a file that is not UTF-8, is none for SQLite."""
+    return text.encode(errors="backslashreplace").decode()

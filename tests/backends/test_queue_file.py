@@ -205,6 +205,14 @@ def test_a_job_whose_result_cannot_be_kept_has_failed(file: Path) -> None:
     assert "pickle" in job.error
 
 
+def test_an_error_that_is_not_utf_8_is_kept_as_far_as_it_can_be_written(file: Path) -> None:
+    huey = DurableHuey("jobs", file)
+    huey.task(name="task")(lambda: os.stat("\udcff"))()
+    huey.execute(huey.dequeue())
+    (job,) = failed(file)
+    assert "\\udcff" in job.traceback
+
+
 def test_a_forked_child_uses_its_own_connection_and_its_jobs_are_its_own(storage: DurableStorage, file: Path) -> None:
     storage.enqueue(b"mine")
     storage.enqueue(b"its")
