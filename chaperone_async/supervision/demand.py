@@ -39,11 +39,21 @@ class DemandFeed:
         next_at = anyio.current_time()
         while True:
             await self._runner.until(lambda _: self._can_be_told())
-            await anyio.sleep_until(next_at)
+            begun_at = await self._wait_for(next_at)
             policy = self._runner.pool.spec.backlog
             await self._look(policy.timeout)
             self._watch_for_stall()
-            next_at = max(next_at + policy.interval, anyio.current_time())
+            next_at = max(begun_at + policy.interval, anyio.current_time())
+
+    async def _wait_for(self, next_at: float) -> float:
+        """Or for another queue, or interval: that is not to wait for the old one's time."""
+        queue = self._runner.queue
+        with anyio.CancelScope(deadline=next_at):
+            await self._runner.until(lambda _: self._runner.queue is not queue)
+        if self._runner.queue is not queue:
+            return min(next_at, anyio.current_time())
+        await anyio.sleep_until(next_at)  # the pool has ended, perhaps
+        return next_at
 
     def _can_be_told(self) -> bool:
         return self._runner.queue is not None and "backlog" in self._runner.queue.can

@@ -11,7 +11,7 @@ import pytest
 from chaperone_async.core.demand import AutoscalePolicy
 from chaperone_async.core.events import PauseRequested, ReloadRequested, ResumeRequested, ScaleRequested, StopRequested
 from chaperone_async.core.reasons import Reason
-from chaperone_async.core.spec import JobOptions, PoolSpec, StopPolicy
+from chaperone_async.core.spec import BacklogPolicy, JobOptions, PoolSpec, StopPolicy
 from chaperone_async.errors import QueueUnavailable
 from chaperone_async.supervision.runner import PoolRunner
 from chaperone_async.system.ports import Telemetry
@@ -134,6 +134,16 @@ async def test_who_is_on_the_way_out_is_no_room() -> None:
         assert any(step.name == "leaving" for step in runner.decisions[-1].steps)
         await anyio.sleep(60)
         assert runner.pool.desired == 3
+
+
+async def test_a_change_of_the_interval_does_not_wait_for_the_old_one() -> None:
+    world = world_with(FakeQueue(ready=0))
+    async with pool_of(world, scaled(backlog=BacklogPolicy(interval=300.0))) as runner:
+        await anyio.sleep(5)
+        world.queues["p"] = FakeQueue(ready=100)
+        runner.submit(ReloadRequested(scaled(), anyio.current_time()))
+        await anyio.sleep(5)
+        assert world.queues["p"].asked == 5
 
 
 async def test_an_unknown_backlog_holds_and_is_told_once() -> None:
