@@ -72,7 +72,7 @@ class Conversation:
             self._connection.ioloop.close()
 
     def _wait(self, seconds: float) -> Any:
-        """Run the loop until there is an answer. After a TimeoutError this connection is of no use: the answer may still
+        """Run the loop until there is an answer. After a TimeoutError the connection is of no use: the answer may still
         come, and would be taken for the next one's."""
         self._answer = None
         loop = self._connection.ioloop
