@@ -63,7 +63,7 @@ needs_systemd_notify = pytest.mark.skipif(not shutil.which("systemd-notify"), re
 
 
 async def until(fact: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not fact():
         assert time.monotonic() < deadline, "it did not come true"
         await asyncio.sleep(0.001)
@@ -228,8 +228,7 @@ async def test_a_killed_child_runs_no_job_any_more_but_its_count_stays(world: Wo
     parent.say("go on")
     for _ in range(2):  # missed once, its last words might still be waiting
         world.now += 1.0
-        await world.hear(parent, "STATUS=on")
-    told = world.sockets.telemetry(REF)
+        told = world.sockets.telemetry(REF)  # nobody says anything any more
     assert (told.current_job, told.jobs_done) == (None, 6)
 
 

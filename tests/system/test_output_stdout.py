@@ -20,7 +20,7 @@ def no_child_left() -> Iterator[None]:
 
 
 def until(fact: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not fact():
         assert time.monotonic() < deadline, "it did not come true"
         time.sleep(0.001)
