@@ -218,4 +218,5 @@ def _failed_job(job: Mapping[str, Any]) -> FailedJob:
 
 
 def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+    """A lone surrogate, which JSON can have and UTF-8 cannot, would keep the whole list from being answered."""
+    return None if value is None else str(value).encode(errors="replace").decode()

@@ -35,6 +35,11 @@ def test_nonsense_is_refused(told: Any) -> None:
         read_backlog(told)
 
 
+def test_a_text_that_is_not_unicode_can_be_shown() -> None:
+    (job,) = read_page({"jobs": [{"id": "1", "error": "no \udcff"}]}).jobs
+    assert job.error == "no ?"
+
+
 def test_several_sources_add_up_or_the_largest_counts() -> None:
     parts = [Backlog(ready=3, oldest_age=1.0, next_due=5.0), Backlog(ready=4, oldest_age=9.0)]
     assert combine(parts, "sum") == Backlog(ready=7, oldest_age=9.0, next_due=5.0)
