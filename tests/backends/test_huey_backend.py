@@ -107,6 +107,12 @@ def test_a_job_time_out_is_left_to_the_supervisor_and_polling_told_to_huey() -> 
     assert plan.command[-2:] == ("--delay=0.5", "--max-delay=0.5")
 
 
+def test_an_idle_worker_looks_each_second_unless_its_options_say_otherwise() -> None:
+    options = HueyTable(app=APP, options=(Text("--max-delay=5"),))
+    plan = Huey().plan(Asked(pool="p", queues=("q",), options=options, python="python"))
+    assert plan.command[-2:] == ("--max-delay=1", "--max-delay=5")
+
+
 @pytest.mark.parametrize(
     ("table", "problem"),
     [

@@ -79,7 +79,8 @@ class Huey:
 
 
 def _polling(sleep: float | None) -> tuple[str, ...]:
-    """By default Huey looks after 0.1 s, then ever more seldom, and in the end each 10 s."""
+    """By default Huey looks after 0.1 s, then ever more seldom, and in the end each 10 s: too seldom for a sign of
+    life, and for the first job of an idle pool."""
     if sleep is None:
-        return ()
+        return ("--max-delay=1",)
     return (f"--delay={sleep:g}", f"--max-delay={sleep:g}")
