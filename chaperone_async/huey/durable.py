@@ -30,8 +30,8 @@ class DurableHuey(Huey):
     """Used as any Huey is. At least once: a job whose worker dies runs again, so it must bear to be run twice.
 
     A job that ends with an error or by its time-out, without retries left, is kept among the file's failed jobs, as is
-    one that has cost `max_deaths` workers. One that is cancelled, revoked, expired, or kept from running by a lock or a
-    rate limit, has ended as the application wanted it. The other arguments are Huey's own.
+    one that has cost `max_deaths` workers; with 0, never. One that is cancelled, revoked, expired, or kept from running
+    by a lock or a rate limit, has ended as the application wanted it. The other arguments are Huey's own.
     """
 
     storage_class = DurableStorage
@@ -93,11 +93,11 @@ class DurableHuey(Huey):
         held = self.storage.reserve()
         if held is None:
             return None
-        if held.deaths > self.max_deaths:  # even giving it up has cost a worker: reading it does
+        if 0 < self.max_deaths < held.deaths:  # even giving it up has cost a worker: reading it does
             self.storage.bury(held, Failure(str(JobKilledWorkers(held.deaths))))
             return None
         task = self._read(held)
-        if held.deaths == self.max_deaths:
+        if 0 < self.max_deaths == held.deaths:
             _give_up(task, held.deaths)
         return task
 

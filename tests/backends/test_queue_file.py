@@ -213,6 +213,15 @@ def test_an_error_that_is_not_utf_8_is_kept_as_far_as_it_can_be_written(file: Pa
     assert "\\udcff" in job.traceback
 
 
+@pytest.mark.parametrize(("max_deaths", "value"), [(0, "done"), (1, None)])
+def test_a_job_is_given_up_after_so_many_deaths_or_never(file: Path, max_deaths: int, value: str | None) -> None:
+    huey = DurableHuey("jobs", file, max_deaths=max_deaths)
+    huey.task(name="task")(lambda: "done")()
+    died(huey.storage, "s.reserve()")
+    assert huey.recover() == 1
+    assert huey.execute(huey.dequeue()) == value
+
+
 def test_a_forked_child_uses_its_own_connection_and_its_jobs_are_its_own(storage: DurableStorage, file: Path) -> None:
     storage.enqueue(b"mine")
     storage.enqueue(b"its")
