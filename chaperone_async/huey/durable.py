@@ -200,6 +200,7 @@ class DurableHuey(Huey):
         """It was stopped with its worker, and is not to blame."""
         held: Held | None = getattr(task, "held", None)
         if held is not None:
+            held.settled = True  # if the file cannot be written, too: it goes back when this process has ended
             self.storage.release(held)
 
 

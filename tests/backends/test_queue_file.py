@@ -222,6 +222,23 @@ def test_a_job_is_given_up_after_so_many_deaths_or_never(file: Path, max_deaths:
     assert huey.execute(huey.dequeue()) == value
 
 
+def test_an_interrupted_job_that_cannot_be_given_back_is_not_taken_for_done(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    huey = DurableHuey("jobs", file)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def refuse(*_: object, **__: object) -> None:
+        raise QueueFileError("the disk is full")
+
+    huey.task(name="task")(interrupt)()
+    monkeypatch.setattr(huey.storage, "release", refuse)
+    huey.execute(huey.dequeue())
+    assert backlog(file).reserved == 1
+
+
 def test_a_forked_child_uses_its_own_connection_and_its_jobs_are_its_own(storage: DurableStorage, file: Path) -> None:
     storage.enqueue(b"mine")
     storage.enqueue(b"its")
