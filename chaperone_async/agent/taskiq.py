@@ -43,25 +43,37 @@ def queue_of_the_pool() -> str:
 
 
 class Telling(TaskiqMiddleware):
+    """Of runs, for each of which there is a task of the loop: a retry may begin, under the same id, before the run that
+    has failed is over."""
+
     def __init__(self, queue: str) -> None:
         super().__init__()
         self._queue = queue
-        self._tasks: dict[str, tuple[notify.Job, list[Any], dict[str, Any]]] = {}
+        self._runs: dict[asyncio.Task[Any] | None, tuple[notify.Job, list[Any], dict[str, Any]]] = {}
 
     def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
         job = notify.job(message.task_id, name=message.task_name, queue=self._queue).start()
+        run = asyncio.current_task()
         # Copies: taskiq puts parsed arguments in the place of those that were sent.
-        self._tasks[message.task_id] = job, list(message.args), dict(message.kwargs)
+        self._runs[run] = job, list(message.args), dict(message.kwargs)
+        if run is not None:
+            run.add_done_callback(self._leave)
         return message
 
-    def post_execute(self, message: TaskiqMessage, result: "TaskiqResult[Any]") -> None:
-        job, args, kwargs = self._tasks.pop(message.task_id, (None, [], {}))
-        if job is None:
-            return
-        if result.is_err and not isinstance(result.error, NoResultError):
-            job.end(result.error or "failed", target.arguments(args, kwargs))
+    def post_execute(self, message: TaskiqMessage, result: "TaskiqResult[Any]") -> None:  # noqa: ARG002  taskiq's
+        error = result.error or "failed" if result.is_err and not isinstance(result.error, NoResultError) else None
+        self._end(asyncio.current_task(), error)  # no error of a run that a retry middleware lets be tried again
+
+    def _leave(self, run: "asyncio.Task[Any]") -> None:
+        if run.cancelled():
+            self._runs.pop(run, None)  # the worker ends
         else:
-            job.end()  # or this run: of a task that it sends again, a retry middleware leaves no result
+            self._end(run, "a middleware has raised: the worker's log says what")
+
+    def _end(self, run: "asyncio.Task[Any] | None", error: BaseException | str | None) -> None:
+        job, args, kwargs = self._runs.pop(run, (None, [], {}))
+        if job is not None:
+            job.end(error, None if error is None else target.arguments(args, kwargs))
 
 
 def _join(broker: "Any") -> None:

@@ -9,9 +9,11 @@ from typing import Any
 import psutil
 import pytest
 from redis import Redis
+from taskiq import TaskiqMessage, TaskiqResult
 from taskiq.kicker import AsyncKicker
 from taskiq_redis import ListQueueBroker, RedisStreamBroker
 
+from chaperone_async.agent.taskiq import Telling
 from chaperone_async.attendant.deaths import Deaths
 from chaperone_async.attendant.taskiq import PARKED, Attendant
 from chaperone_async.core.spec import JobOptions
@@ -140,6 +142,33 @@ def test_a_task_that_has_cost_too_many_workers_has_to_wait(redis_url: str, tmp_p
         (waiting,) = redis.xpending_range(QUEUE, "taskiq", "-", "+", 9)
         assert waiting["consumer"] == PARKED.encode()
         assert waiting["time_since_delivered"] < 60_000 < shop.broker().idle_timeout
+
+
+def test_each_run_of_a_task_is_told_of_by_itself_and_ends_though_a_middleware_raises() -> None:
+    message = TaskiqMessage(task_id="7", task_name="work", labels={}, args=[], kwargs={})
+    telling = Telling(QUEUE)
+
+    async def run(begun: asyncio.Event, *, raises: bool) -> None:
+        telling.pre_execute(message)
+        begun.set()
+        await others.wait()
+        if raises:
+            raise ValueError("a middleware's")
+        telling.post_execute(message, TaskiqResult(is_err=False, return_value=None, execution_time=1.0))
+
+    async def run_at_once() -> list[int]:
+        begun = [asyncio.Event() for _ in range(2)]
+        runs = [asyncio.create_task(run(each, raises=number > 0)) for number, each in enumerate(begun)]
+        for each in begun:
+            await each.wait()
+        many = [len(telling._runs)]
+        others.set()
+        await asyncio.wait(runs)
+        await asyncio.gather(*runs, return_exceptions=True)
+        return [*many, len(telling._runs)]
+
+    others = asyncio.Event()
+    assert asyncio.run(run_at_once()) == [2, 0]
 
 
 def plan(job: JobOptions | None = None, **options: Any) -> Any:
