@@ -52,7 +52,9 @@ class Line(Thread):
             self._selector.register(end, EVENT_READ)
 
     def _pass_on(self, end: socket.socket) -> None:
-        other = self._other[end]
+        other = self._other.get(end)
+        if other is None:  # closed with its other end, which was ready at the same time
+            return
         try:
             data = end.recv(65536)
             other.sendall(data)

@@ -26,9 +26,9 @@ def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
 
 
 def test_a_worker_that_lives_on_a_dead_line_and_hears_nothing_is_recycled(
-    redis_url: str, open_celery: Open, launch: Launch
+    own_redis: OwnRedis, open_celery: Open, launch: Launch
 ) -> None:
-    shop, place = open_celery(redis_url), urlsplit(redis_url)
+    shop, place = open_celery(own_redis.url), urlsplit(own_redis.url)
     with Line(place.port or 0) as line:
         pool = shop.pool('health.stall = "2s"\nstop.timeout = 1', broker=f"redis://127.0.0.1:{line.port}{place.path}")
         service = launch(pool)
@@ -36,11 +36,12 @@ def test_a_worker_that_lives_on_a_dead_line_and_hears_nothing_is_recycled(
         service.until(lambda: shop.done == [1])
         (before,) = service.pids("jobs")
         line.cut()
-        with Redis.from_url(redis_url) as client:  # what it hands to somebody who has asked before is lost on the way
+        with Redis.from_url(own_redis.url) as client:
+            # what it hands to somebody who has asked before is lost on the way
             until(lambda: client.info("clients")["blocked_clients"] == 0)
         shop.send("note", 2)
         service.until(lambda: shop.done == [1, 2], seconds=50)
-        (death,) = service.until(lambda: service.crashes("jobs"))
+        death = service.until(lambda: service.crashes("jobs"))[-1]
         assert (death["pid"], death["reason"]) == (before, "stalled")
         service.stop()
 
@@ -82,18 +83,19 @@ def test_paused_or_resumed_a_worker_is_so_on_its_next_connection_too(
     before = service.pids("jobs")
     with Redis.from_url(own_redis.url) as client:
 
-        def lose_connections(nth: int) -> None:
+        def lose_connections() -> None:
+            so_far = len(service.lines("Connected to"))
             client.client_kill_filter(_type="normal", skipme=True)
-            service.until(lambda: len(service.lines("Connected to")) == nth)
+            service.until(lambda: len(service.lines("Connected to")) > so_far)
 
         assert service.cli("pause", "jobs").code == 0
         service.until(lambda: service.lines("Canceling queue jobs"))
-        lose_connections(2)
+        lose_connections()
         shop.send("note", 1)
-        service.until(lambda: backlog(service)["ready"] == 1)
+        service.until(lambda: backlog(service).get("ready") == 1)
         assert service.cli("resume", "jobs").code == 0
         service.until(lambda: shop.done == [1])
-        lose_connections(3)
+        lose_connections()
         shop.send("note", 2)
         service.until(lambda: shop.done == [1, 2])
     assert service.pids("jobs") == before

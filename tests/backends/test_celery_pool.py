@@ -88,7 +88,7 @@ def test_a_paused_worker_lives_on_and_takes_no_job(
 
 def test_a_stopped_worker_finishes_its_job_if_it_can(rabbitmq_url: str, open_celery: Open, launch: Launch) -> None:
     shop = open_celery(rabbitmq_url)
-    service = launch(shop.pool("celery.concurrency = 2\nstop.timeout = 60", **LATE))
+    service = launch(shop.pool("celery.concurrency = 2", **LATE))
     shop.send("hold", 1)
     service.until(lambda: len(shop.lines("begun")) == 1)
     assert service.cli("stop", "jobs").code == 0
