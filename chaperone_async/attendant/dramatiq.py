@@ -45,6 +45,17 @@ def load(modules: list[str]) -> "Broker":
     return named if isinstance(named, dramatiq.Broker) else dramatiq.get_broker()
 
 
+def decoded(body: bytes) -> "Message[Any] | None":
+    """None: it is none of Dramatiq's, as the application encodes them."""
+    from dramatiq.errors import DecodeError
+    from dramatiq.message import Message
+
+    try:
+        return Message.decode(body)
+    except DecodeError:
+        return None
+
+
 def described(message: "Message[Any]") -> dict[str, Any]:
     """A dead letter is the message as it was sent last: before the try that it has died of, so that the error is that
     of the try before, where there was one."""

@@ -6,16 +6,15 @@ what is delayed into their memory, too. RabbitMQ gives back by itself what the d
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chaperone_async.attendant import Unavailable
-from chaperone_async.attendant.dramatiq import described
+from chaperone_async.attendant.dramatiq import decoded, described
 from chaperone_async.attendant.reading import Figures, Kept, library
 from chaperone_async.attendant.several import together
 
 if TYPE_CHECKING:
-    from dramatiq import Message
     from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
 _PATIENCE = 5.0  # seconds that RabbitMQ may take for one answer
@@ -128,7 +127,7 @@ def _read_all(connection: Any, queue: str) -> list[dict[str, Any]]:
     """Oldest first."""
     most = min(_count(connection, queue), _SHOWN)
     with _channel(connection) as channel:
-        found = [(properties, _decoded(body)) for _, properties, body in _letters(channel, queue, most)]
+        found = [(properties, decoded(body)) for _, properties, body in _letters(channel, queue, most)]
     return [
         {"id": message.message_id, **described(message), "failed_at": _died_at(properties)}
         for properties, message in found
@@ -142,7 +141,7 @@ def _take(connection: Any, queue: str, ids: Sequence[str] | None, send_to: str |
     with _channel(connection) as channel:
         channel.confirm_delivery()
         for method, properties, body in _letters(channel, queue, _count(connection, queue)):
-            message = None if wanted is None else _decoded(body)
+            message = None if wanted is None else decoded(body)
             if wanted is not None and (message is None or message.message_id not in wanted):
                 continue
             if send_to is not None:
@@ -159,13 +158,3 @@ def _died_at(properties: Any) -> float | None:
     deaths = (properties.headers or {}).get("x-death") or [{}]
     at = deaths[0].get("time")
     return None if at is None else float(at.timestamp())
-
-
-def _decoded(body: bytes) -> "Message[Any] | None":
-    """None: it is none of Dramatiq's."""
-    from dramatiq.errors import DecodeError
-    from dramatiq.message import Message
-
-    with suppress(DecodeError):
-        return Message.decode(body)
-    return None

@@ -13,12 +13,10 @@ A message is in one of Q, an __acks__ and Q.XQ. Of a worker's processes, which b
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chaperone_async.attendant import Unavailable
-
-if TYPE_CHECKING:
-    from dramatiq import Message
+from chaperone_async.attendant.dramatiq import decoded
 
 DEATHS = "chaperone_deaths"
 """The option of a message that counts the workers it has cost."""
@@ -66,8 +64,7 @@ def _count_death(client: Any, keys: Keys, worker: str, queue: str, in_work: froz
 
     taken, messages = keys.taken(worker, queue), keys.of(queue, ".msgs")
     for name in client.smembers(taken):
-        text = client.hget(messages, name)
-        message = None if text is None else decoded(text)
+        message = decoded(client.hget(messages, name) or b"")
         if message is None or message.message_id not in in_work:
             continue
         deaths = int(message.options.get(DEATHS, 0)) + 1
@@ -82,16 +79,6 @@ def _count_death(client: Any, keys: Keys, worker: str, queue: str, in_work: froz
             pipe.hset(letters, name, marked)
             pipe.zadd(dead, {name: current_millis()})
         pipe.execute()
-
-
-def decoded(text: bytes) -> "Message[Any]":
-    from dramatiq.errors import DecodeError
-    from dramatiq.message import Message
-
-    try:
-        return Message.decode(text)
-    except DecodeError as error:
-        raise Unavailable(f"a message is none of Dramatiq's, as the application encodes them: {error}") from error
 
 
 @contextmanager

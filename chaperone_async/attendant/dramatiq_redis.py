@@ -4,8 +4,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from chaperone_async.attendant.dramatiq import described
-from chaperone_async.attendant.dramatiq_reclaim import Keys, answered, decoded, reclaim
+from chaperone_async.attendant.dramatiq import decoded, described
+from chaperone_async.attendant.dramatiq_reclaim import Keys, answered, reclaim
 from chaperone_async.attendant.reading import Figures
 from chaperone_async.attendant.several import together
 
@@ -55,7 +55,7 @@ class OnRedis:
             found = self._client.zrevrange(dead, first, first + limit, withscores=True)
             texts = self._client.hmget(messages, [name for name, _ in found[:limit]]) if found else []
             told = [
-                {"id": name.decode(), **described(decoded(text)), "failed_at": at / 1000}
+                {"id": name.decode(), "queue": queue, **_described(text), "failed_at": at / 1000}
                 for (name, at), text in zip(found, texts, strict=False)
                 if text is not None
             ]
@@ -100,21 +100,27 @@ class OnRedis:
         pipe.zcard(self._keys.dead(queue)[0])
         pipe.lindex(waiting, 0)
         ready, all_messages, later, dead, first = pipe.execute()
-        text = None if first is None else self._client.hget(messages, first)
+        oldest = None if first is None else decoded(self._client.hget(messages, first) or b"")
         return {
             "ready": ready,
             "delayed": later,
             "reserved": max(0, all_messages - ready),
             "failed": dead,
-            "oldest_age": None if text is None else max(0.0, time.time() - _queued_at(decoded(text))),
+            "oldest_age": None if oldest is None else max(0.0, time.time() - _queued_at(oldest)),
             "next_due": self._next_due(delayed) if later else None,
         }
 
     def _next_due(self, delayed: str) -> float | None:
         """Of very many, that of some."""
         _, found = self._client.hscan(delayed, count=_LOOKED_AT)
-        dues = [due for text in found.values() if (due := decoded(text).options.get("eta")) is not None]
+        messages = [message for text in found.values() if (message := decoded(text)) is not None]
+        dues = [due for message in messages if (due := message.options.get("eta")) is not None]
         return max(0.0, min(dues) / 1000 - time.time()) if dues else None
+
+
+def _described(text: bytes) -> dict[str, Any]:
+    message = decoded(text)
+    return {"error": "it is no message of Dramatiq's"} if message is None else described(message)
 
 
 def _queued_at(message: "Message[Any]") -> float:

@@ -205,6 +205,24 @@ def test_its_figures_are_those_of_dramatiq_itself(app: Application) -> None:
 def test_a_job_that_has_cost_too_many_workers_is_a_dead_letter(redis_url: str, on_redis: Application) -> None:
     app = on_redis
     job = app.send("work", 1)
+def test_a_message_of_others_is_in_nobodys_way(redis_url: str, on_redis: Application) -> None:
+    app, worker = on_redis, make_broker(redis_url)
+    app.send("work", 1)
+    app.broker.client.rpush(f"dramatiq:{QUEUE}", "odd")
+    app.broker.client.hset(f"dramatiq:{QUEUE}.msgs", "odd", "{}")
+    worker.broker_id = "jobs-1.0000001"
+    assert len(worker.do_fetch(QUEUE, 2)) == 2
+    assert app.attendant.reclaim({"id": "jobs-1", "queues": [QUEUE], "jobs": ["odd"]}) == 2
+    app.broker.client.lrem(f"dramatiq:{QUEUE}", 1, "odd")
+    app.broker.client.lpush(f"dramatiq:{QUEUE}", "odd")
+    backlog = app.attendant.backlog([QUEUE])
+    assert (backlog["ready"], backlog["oldest_age"]) == (2, None)
+    app.broker.client.hset(f"dramatiq:{QUEUE}.XQ.msgs", "odd", "{}")
+    app.broker.client.zadd(f"dramatiq:{QUEUE}.XQ", {"odd": 1000})
+    (job,) = app.attendant.failed(QUEUE, 1, None)["jobs"]
+    assert (job["id"], job["error"]) == ("odd", "it is no message of Dramatiq's")
+
+
     for life, blamed in (("jobs-1", True), ("jobs-2", False), ("jobs-3", True)):
         worker = make_broker(redis_url)
         worker.broker_id = f"{life}.0000001"
