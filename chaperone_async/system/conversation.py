@@ -75,6 +75,11 @@ class Conversation:
             )
         return self._told
 
+    def look(self, now: float) -> None:
+        """Who runs a job may be gone, with nobody left who says anything."""
+        if self._jobs:
+            self._sweep(now)
+
     def knows(self, sender: int) -> bool:
         return sender in self._senders
 
@@ -92,9 +97,7 @@ class Conversation:
             self._mark = fields["X_CHAPERONE_MARK"][:MAX_TEXT]
         if "STATUS" in fields:
             self._status = fields["STATUS"][:MAX_TEXT]
-        if now - self._swept_at >= _SWEEP:
-            self._swept_at = now
-            self._sweep()
+        self._sweep(now)
         process = self._senders.get(sender)
         if process is None:
             process = self._senders[sender] = _Sender(sender)
@@ -138,11 +141,14 @@ class Conversation:
                 del self._jobs[old]
             process.running = report.running
 
-    def _sweep(self) -> None:
+    def _sweep(self, now: float) -> None:
         """Short-lived senders (a process for each job) must not pile up, and a killed one runs no job any more.
 
         A sender is let go the second time it is not found: the first time its last words may still be in the socket.
         """
+        if now - self._swept_at < _SWEEP:
+            return
+        self._swept_at = now
         for pid, process in tuple(self._senders.items()):
             if pid == self._pid or _exists(pid):
                 process.missed = False
@@ -152,6 +158,7 @@ class Conversation:
                 del self._senders[pid]
                 if process.running:
                     self._jobs = {key: job for key, job in self._jobs.items() if key[0] != pid}
+                    self._told = None
 
 
 def _notices(ref: WorkerRef, fields: Mapping[str, str]) -> list[Notice]:

@@ -78,7 +78,10 @@ class NotifySockets:
         if slot is None:
             return EMPTY
         if slot.life is not None and slot.life.ref == ref:
-            return slot.life.conversation.telemetry if slot.life.conversation else EMPTY
+            if slot.life.conversation is None:
+                return EMPTY
+            slot.life.conversation.look(self._clock())
+            return slot.life.conversation.telemetry
         return slot.telemetry.get(ref, EMPTY)
 
     def open(self, ref: WorkerRef, uid: int | None, gid: int | None) -> str:

@@ -226,6 +226,8 @@ async def test_a_killed_child_runs_no_job_any_more_but_its_count_stays(world: Wo
     await until(lambda: world.sockets.telemetry(REF).current_job == "left")
     await until(lambda: world.sockets.telemetry(REF).jobs_done == 6)
     parent.say("go on")
+    told = await world.hear(parent, "STATUS=on")  # which it does once its children are gone
+    assert told.current_job == "left"
     for _ in range(2):  # missed once, its last words might still be waiting
         world.now += 1.0
         told = world.sockets.telemetry(REF)  # nobody says anything any more
