@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import psutil
 
-START = 40.0
+START = 150.0
 """Seconds that a server may take until it answers."""
 FAILED = "cannot"
 _PR_SET_CHILD_SUBREAPER = 36
@@ -119,7 +119,10 @@ class Rabbitmq(Server):
 
     def __init__(self, home: Path) -> None:
         super().__init__(home)
-        self.management, self.distribution, self.names = free_port(), free_port(), free_port()
+        ports = {self.port}
+        while len(ports) < 4:
+            ports.add(free_port())
+        self.management, self.distribution, self.names = ports - {self.port}
 
     @property
     def url(self) -> str:

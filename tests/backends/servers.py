@@ -80,7 +80,7 @@ def empty_rabbitmq(run: Run) -> str:
     """A new virtual host in place of the last."""
     broker, management = address("rabbitmq", run).split()
     name = f"test-{run.me}"
-    connection = HTTPConnection(management, timeout=20)
+    connection = HTTPConnection(management, timeout=60)
     try:
         _ask(connection, "DELETE", f"/api/vhosts/{name}")
         assert _ask(connection, "PUT", f"/api/vhosts/{name}") == 201
