@@ -67,7 +67,7 @@ def test_a_backend_of_another_distribution_does_jobs_tells_of_them_and_puts_back
     assert (worker["activity"], worker["current_job"], worker["jobs_processed"]) == ("busy", "4", 3)
     os.kill(worker["pid"], signal.SIGKILL)
     service.until(lambda: done.read_text().count("begun") == 2)
-    assert service.lines("1 job of")
+    service.until(lambda: service.lines("1 job of"))
     spool.gate.touch()
     service.until(lambda: done.read_text().split()[-1] == "5")
     assert sorted(done.read_text().split()) == ["0", "1", "2", "4", "5", "begun", "begun"]
