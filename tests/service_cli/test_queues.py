@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from subprocess import Popen
+from subprocess import Popen, run
 
 import pytest
 from anyio import to_thread
@@ -116,6 +116,8 @@ async def test_failed_jobs_of_all_queues_are_listed_together(type_: Type) -> Non
     (only,) = json.loads((await type_("failed emails -n 1 --format json")).out)["failed"]
     assert only["id"] == "2"
     assert "the newest 1" in (await type_("failed emails -n 1")).out
+    every = {many: json.loads((await type_(f"failed -n {many} --format json")).out) for many in (2, 3)}
+    assert [every[many]["next"] for many in (2, 3)] == [every[2]["failed"][1]["id"], None]
 
 
 async def test_failed_jobs_are_retried_by_id_wherever_they_are_or_all(type_: Type, kept: dict[str, KeptJobs]) -> None:
@@ -154,6 +156,11 @@ async def test_a_queue_out_of_reach_does_not_hide_the_others(type_: Type, kept: 
     listed = await type_("failed")
     assert (listed.code, listed.err) == (1, "chaperone: queue emails: cannot reach redis\n")
     assert listed.out.splitlines()[1].split()[2:4] == ["sms", "3"]
+    one = await type_("retry 3")
+    assert (one.code, kept["sms"].retried) == (0, ["3"])
+    nowhere = await type_("retry 1")
+    assert (nowhere.code, nowhere.err) == (1, "chaperone: queue emails: cannot reach redis\n")
+    kept["sms"].lists["sms"].append("3")
     thrown = await type_("flush --yes")
     assert (thrown.code, kept["sms"].lists) == (1, {"sms": []})
 
@@ -179,6 +186,12 @@ async def test_a_flush_on_a_terminal_asks_first(
     ended, said = await to_thread.run_sync(flush)
     assert (ended, kept["emails"].lists["emails"]) == (code, left)
     assert "All failed jobs of emails are to be thrown away, for good." in said
+
+
+def test_a_flush_without_an_input_cannot_ask(chaperone: Chaperone) -> None:
+    argv = ["sh", "-c", 'exec "$@" <&-', "sh", *chaperone.argv("flush")]
+    ended = run(argv, cwd=chaperone.directory, env=chaperone.env, capture_output=True, text=True, check=False)
+    assert (ended.returncode, "this is no terminal; write --yes" in ended.stderr) == (2, True), ended.stderr
 
 
 def test_an_id_that_several_lists_have_is_not_guessed_at(chaperone: Chaperone, serve: Serve) -> None:

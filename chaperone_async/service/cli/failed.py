@@ -52,25 +52,27 @@ def run_failed(args: argparse.Namespace) -> int:
     for place in find_lists(client, args.pool, args.queue):
         try:
             pages.append(client.failed(place.queue, place.pool, args.limit))
-        except QueueFailedError as error:
+        except (NotFoundError, QueueFailedError) as error:  # the pool may have gone since
             failures.append(f"queue {place.queue}: {error}")
-    jobs = _newest(pages, args.limit)
+    found = _newest(pages)
+    jobs, more = found[: args.limit], len(found) > args.limit or any(page["next"] for page in pages)
     if args.format == "json":
-        print(json.dumps(pages[0] if len(pages) == 1 else {"failed": jobs, "next": None}, indent=2))
+        whole = {"failed": jobs, "next": jobs[-1]["id"] if more else None}
+        print(json.dumps(pages[0] if len(pages) == 1 else whole, indent=2))
     elif pages:
-        _show(pages, jobs)
+        _show(pages, jobs, more=more)
     if failures:
         raise QueueFailedError("\n".join(failures))
     return DONE
 
 
-def _newest(pages: Iterable[Document], limit: int) -> list[Document]:
+def _newest(pages: Iterable[Document]) -> list[Document]:
     """Of all lists together. Two pools may know the same list."""
     jobs = {(job["queue"], job["id"], job["at"]): job for page in pages for job in page["failed"]}
-    return sorted(jobs.values(), key=lambda job: job["at"] or "", reverse=True)[:limit]
+    return sorted(jobs.values(), key=lambda job: job["at"] or "", reverse=True)
 
 
-def _show(pages: list[Document], jobs: list[Document]) -> None:
+def _show(pages: list[Document], jobs: list[Document], *, more: bool) -> None:
     if not jobs:
         print("no job has failed")
         return
@@ -83,7 +85,7 @@ def _show(pages: list[Document], jobs: list[Document]) -> None:
     ours = dict.fromkeys(page["pool"] for page in pages if page["recorded_by_chaperone"] and page["failed"])
     if ours:
         print(printable(f"recorded by chaperone, since their queue system keeps no list: {', '.join(ours)}"))
-    if any(page["next"] for page in pages) or len(jobs) < sum(len(page["failed"]) for page in pages):
+    if more:
         print(f"there may be more: these are the newest {len(jobs)}; see -n")
 
 
@@ -104,7 +106,7 @@ def run_retry(args: argparse.Namespace) -> int:
 
 
 def run_flush(args: argparse.Namespace) -> int:
-    if not args.yes and not sys.stdin.isatty():
+    if not args.yes and not (sys.stdin and sys.stdin.isatty()):  # None: closed by `<&-`
         raise UsageError("cannot ask whether failed jobs are to be thrown away: this is no terminal; write --yes")
     client = connect(args)
     places = find_lists(client, args.pool, args.queue)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chaperone_async.service.cli.options import MOST
-from chaperone_async.service.cli.outcome import NotFoundError, UsageError, no_such_pool
+from chaperone_async.service.cli.outcome import NotFoundError, QueueFailedError, UsageError, no_such_pool
 
 if TYPE_CHECKING:
     from chaperone_async.service.cli.client import Client
@@ -45,10 +45,18 @@ def find_lists(client: "Client", pool: str | None, queue: str | None) -> list[Pl
 
 
 def find_job(client: "Client", places: list[Place], job: str) -> Place:
-    """The list that it is in. Raises NotFoundError, and UsageError where there are several jobs of that id."""
+    """The list that it is in. Raises NotFoundError, QueueFailedError where it may be in one that cannot be read, and
+    UsageError where there are several jobs of that id."""
     if len(places) == 1:
         return places[0]
-    found = [(place, each) for place in places for each in _having(client, place, job)]
+    found, failures = list[tuple[Place, Document]](), list[str]()
+    for place in places:
+        try:
+            found += [(place, each) for each in _having(client, place, job)]
+        except (NotFoundError, QueueFailedError) as error:
+            failures.append(f"queue {place.queue}: {error}")
+    if not found and failures:
+        raise QueueFailedError("\n".join(failures))
     if not found:
         raise NotFoundError(f"there is no failed job {job!r} among the newest {MOST} of each queue")
     if any(each != found[0][1] for _, each in found):
