@@ -136,6 +136,7 @@ async def test_failed_jobs_are_retried_by_id_wherever_they_are_or_all(type_: Typ
     [
         ("flush emails", 2, "this is no terminal; write --yes"),
         ("retry all 1", 2, "cannot retry all and some by their ids"),
+        ("retry \udcff --queue sms", 2, "cannot ask for '\\udcff': names and ids are UTF-8"),
         ("retry 9", 1, "there is no failed job '9' among the newest"),
         ("failed emials", 1, "there is no pool named 'emials'; there are: emails, sms, plain"),
         ("flush --queue nope --yes", 1, "there is no queue 'nope'; there are: emails, sms, plain"),

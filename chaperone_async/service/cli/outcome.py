@@ -48,6 +48,11 @@ def settle(command: Callable[[], int]) -> int:
         for line in str(error).splitlines():
             print(f"chaperone: {line}", file=sys.stderr)
         return next((code for kind, code in _CODES if isinstance(error, kind)), NO)
+    except UnicodeEncodeError as error:
+        if not any(error.object in word for word in sys.argv):
+            raise
+        print(f"chaperone: cannot ask for {error.object!r}: names and ids are UTF-8, and it is not", file=sys.stderr)
+        return BAD_USAGE
     except BrokenPipeError:  # `| head` has seen enough
         _forget_stdout()
         return DONE
