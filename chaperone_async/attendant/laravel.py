@@ -74,11 +74,8 @@ class Laravel:
         return len(chosen)
 
     def flush(self, queue: str, ids: list[str] | None) -> int:
-        """One by one, for `queue:flush` knows no queues; all at once where there are no others."""
+        """One by one, for `queue:flush` knows no queues: it would take what has failed in others meanwhile."""
         chosen = self._chosen(queue, ids)
-        if len(chosen) > 1 and len(chosen) == len(self._list()):
-            self._artisan.call("queue:flush")
-            return len(chosen)
         deadline = time.monotonic() + ACTION_TIME
         for done, job in enumerate(chosen):
             left = deadline - time.monotonic()

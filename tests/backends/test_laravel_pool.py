@@ -15,7 +15,7 @@ import pytest
 from redis import Redis
 
 from chaperone_async.attendant import Unavailable
-from chaperone_async.attendant.laravel import Laravel, attend
+from chaperone_async.attendant.laravel import Laravel, _age, attend
 from chaperone_async.core.spec import JobOptions, RecyclePolicy
 from chaperone_async.system.backends.laravel import Laravel as Backend
 from chaperone_async.system.backends.laravel import LaravelTable
@@ -165,6 +165,42 @@ def test_failed_jobs_are_listed_retried_and_thrown_away_through_artisan(
     assert attendant.flush("default", None) == 2
     assert ids(attendant.failed("default", 9, None)) == []
     assert ids(attendant.failed("high", 9, None)) == ["id-4"]
+
+
+def test_what_fails_in_another_queue_meanwhile_is_not_thrown_away(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(number: int, queue: str) -> None:
+        job = {"id": f"id-{number}", "connection": "redis", "queue": queue, "class": "Send", "payload": {}}
+        app.redis.lpush(f"{PREFIX}failed", told({**job, "failed_at": "2026-11-22 10:00:00"}))
+
+    attendant = app.attendant()
+    call = attendant._artisan.call
+
+    def call_late(*words: str, **limit: float) -> str:
+        if words[0] in {"queue:flush", "queue:forget"}:
+            fail(9, "high")
+        return call(*words, **limit)
+
+    for number in range(2):
+        fail(number, "default")
+    monkeypatch.setattr(attendant._artisan, "call", call_late)
+    assert attendant.flush("default", None) == 2
+    assert attendant.failed("high", 9, None)["jobs"]
+
+
+@pytest.mark.parametrize(
+    ("job", "age"),
+    [
+        ({"createdAt": 900}, 100.0),
+        ({"createdAt": 900, "attempts": 0, "delay": 60}, 40.0),
+        ({"createdAt": 900, "attempts": 1}, None),
+        ({"createdAt": "yesterday"}, None),
+        ({}, None),
+    ],
+)
+def test_a_delay_is_no_waiting(job: dict[str, Any], age: float | None) -> None:
+    assert _age(json.dumps(job).encode(), 1000.0) == age
 
 
 def test_the_depth_is_the_same_from_redis_and_from_artisan(app: Application) -> None:
