@@ -161,12 +161,14 @@ def _redis_queue(redis: Any, key: str) -> Figures:
 
 
 def _age(payload: bytes | None, now: float) -> float | None:
-    """Older versions of Laravel do not say when a job was made."""
+    """Since a job was made, and its delay was over. Older versions of Laravel do not say when; of a job that is tried
+    again none does."""
     try:
-        made = json.loads(payload).get("createdAt") if payload else None
-    except (ValueError, AttributeError):  # it is no job of Laravel's
+        job = json.loads(payload) if payload else {}
+        made, delay = job.get("createdAt"), job.get("delay") or 0
+        return None if made is None or job.get("attempts") else max(0.0, now - made - delay)
+    except (ValueError, AttributeError, TypeError):  # it is no job of Laravel's
         return None
-    return max(0.0, now - made) if isinstance(made, int | float) else None
 
 
 # The table of jobs
