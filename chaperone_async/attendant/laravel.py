@@ -220,29 +220,34 @@ def _query(table: str, queues: tuple[str, ...], scheme: str) -> str:
 
 
 class Monitor:
-    """`queue:monitor --json`, kept for a while."""
+    """`queue:monitor --json`, or why there is none, kept for a while."""
 
     def __init__(self, artisan: Artisan, limit: float) -> None:
         self._artisan, self._limit = artisan, limit
         self._turn = threading.Lock()
-        self._kept: dict[tuple[str, ...], tuple[float, float, Figures]] = {}
+        self._kept: dict[tuple[str, ...], tuple[float, float, Figures | Unavailable]] = {}
 
     def read(self, queues: Sequence[str]) -> Figures:
         with self._turn:
             names = tuple(queues)
             began = time.monotonic()
-            told_at, until, figures = self._kept.get(names, (0.0, 0.0, {}))
+            told_at, until, told = self._kept.get(names, (0.0, 0.0, {}))
             if began >= until:
-                figures = self._ask(names)
+                told = self._ask(names)
                 told_at = time.monotonic()
-                self._kept[names] = (told_at, told_at + _LEISURE * (told_at - began), figures)
-            age = figures["oldest_age"]
-            return figures if age is None else {**figures, "oldest_age": age + time.monotonic() - told_at}
+                self._kept[names] = (told_at, told_at + _LEISURE * (told_at - began), told)
+            if isinstance(told, Unavailable):
+                raise Unavailable(str(told))
+            age = told["oldest_age"]
+            return told if age is None else {**told, "oldest_age": age + time.monotonic() - told_at}
 
-    def _ask(self, queues: tuple[str, ...]) -> Figures:
+    def _ask(self, queues: tuple[str, ...]) -> Figures | Unavailable:
         named = ",".join(f"{self._artisan.connection}:{queue}" for queue in queues)
-        told = self._artisan.told("queue:monitor", named, limit=self._limit)
-        return together([_monitored(queue) for queue in told])
+        try:
+            told = self._artisan.told("queue:monitor", named, limit=self._limit)
+            return together([_monitored(queue) for queue in told])
+        except Unavailable as error:
+            return error
 
 
 def _monitored(queue: dict[str, Any]) -> Figures:

@@ -291,3 +291,14 @@ def test_artisan_s_own_trouble_is_told(app: Application, tmp_path: Path) -> None
     missing = attend({"php": str(tmp_path / "php"), "artisan": str(ARTISAN), "connection": "redis"})
     with pytest.raises(Unavailable, match=f"cannot run {tmp_path}/php: No such file or directory"):
         missing.failed("default", 9, None)
+
+
+def test_an_artisan_that_cannot_tell_is_not_asked_all_the_time(tmp_path: Path) -> None:
+    starts, php = tmp_path / "starts", tmp_path / "php"
+    php.write_text(f"#!/bin/sh\necho >> {starts}\nexit 1\n")
+    php.chmod(0o755)
+    broken = attend({"php": str(php), "artisan": str(ARTISAN), "connection": "redis"})
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="has ended with exit code 1"):
+            broken.backlog(["default"])
+    assert starts.read_text() == "\n"
