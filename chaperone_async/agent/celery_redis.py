@@ -54,7 +54,7 @@ class RedisConsumer:
         self._waiting = False  # there was nothing to be taken
         channel.qos.append = self._note
         channel.handlers["BRPOP"] = self._hear
-        if _can_run_scripts(channel):
+        if channel.ack_emulation and _can_run_scripts(channel):  # else it is to keep nothing of what was taken
             channel._brpop_start = self._ask  # noqa: SLF001  as above
 
     def _ask(self, timeout: float | None = None) -> None:

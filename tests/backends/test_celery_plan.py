@@ -133,6 +133,23 @@ def test_what_a_worker_takes_from_redis_is_noted_before_it_has_heard_of_it(
                 channel._in_poll = None  # it has died
 
 
+def test_where_redis_is_not_to_keep_what_was_taken_it_does_not(redis_url: str, open_celery: Open) -> None:
+    shop, got = open_celery(redis_url), list[Any]()
+    shop.send("note", 1)
+    with (
+        Redis.from_url(redis_url) as client,
+        shop.app.connection_for_read(transport_options={"ack_emulation": False}) as connection,
+    ):
+        channel = connection.default_channel
+        RedisConsumer(channel, beats=False)
+        channel.basic_consume(QUEUE, no_ack=False, callback=got.append, consumer_tag="1")
+        channel.client.connection = channel.client.connection_pool.get_connection()
+        channel._brpop_start()
+        channel.handlers["BRPOP"]()
+        assert got[0].headers["task"] == "note"
+        assert client.hlen("unacked") == 0
+
+
 def test_a_job_that_has_cost_too_many_workers_does_not_go_back_at_once(redis_url: str, open_celery: Open) -> None:
     shop = open_celery(redis_url)
     shop.send("note", 1)
