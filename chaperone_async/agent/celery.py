@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from threading import get_ident
+from weakref import WeakValueDictionary
 
 from celery import signals
 from kombu.utils.json import dumps
@@ -23,10 +24,15 @@ if TYPE_CHECKING:
 _MAIN = os.getpid()  # children are forked later
 _WORKER = os.environ.get("CHAPERONE_WORKER_ID", "")
 _QUEUES = os.environ.get("CHAPERONE_QUEUE", "").split(",")
+_received: "WeakValueDictionary[str, Any]" = WeakValueDictionary()  # requests by id, as the main process has them
 _running: "dict[tuple[int, str], notify.Job]" = {}  # by thread and id: after a redelivery it may be there twice
 
 
 # Jobs
+
+
+def receive(request: "Any", **_: "Any") -> None:
+    _received[request.id] = request
 
 
 def begin(task_id: str, task: "Any", **_: "Any") -> None:
@@ -50,9 +56,12 @@ def end(task_id: str, task: "Any", args: "Any", kwargs: "Any", retval: "Any", st
 
 def lost(sender: "Any", task_id: str, exception: BaseException, args: "Any", kwargs: "Any", **_: "Any") -> None:
     """A child has ended in the middle of this job, or was ended for it took too long."""
+    if sender.request.is_eager:  # as in `begin`
+        return
     if os.getpid() == _MAIN and (get_ident(), task_id) not in _running:
-        job = notify.job(task_id, name=sender.name, queue=_queue_of(None))
-        job.start().end(exception, _arguments(args, kwargs, _queue_of(None)))
+        queue = _queue_of(getattr(_received.get(task_id), "delivery_info", None))
+        job = notify.job(task_id, name=sender.name, queue=queue)
+        job.start().end(exception, _arguments(args, kwargs, queue))
 
 
 def cancelled(sender: "Any", request: "Any", **_: "Any") -> None:
@@ -101,6 +110,7 @@ if _WORKER:
     signals.worker_init.connect(join)
     signals.worker_ready.connect(ready)
     signals.worker_process_init.connect(leave_alone)
+    signals.task_received.connect(receive)
     signals.task_prerun.connect(begin)
     signals.task_postrun.connect(end)
     signals.task_failure.connect(lost)

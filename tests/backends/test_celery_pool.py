@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.backends.celery_shop import LATE, Shop, backlog, failed
+from tests.backends.celery_shop import LATE, QUEUE, Shop, backlog, failed
 from tests.backends.promises import JOBS, lossless
 from tests.backends.servers import Run
 from tests.e2e.service import Launch
@@ -46,7 +46,7 @@ def test_a_job_that_takes_too_long_fails_and_its_worker_lives(
     redis_url: str, open_celery: Open, launch: Launch
 ) -> None:
     shop = open_celery(redis_url)
-    service = launch(shop.pool('job.timeout = "1s"'))
+    service = launch(shop.pool('job.timeout = "1s"').replace(f'"{QUEUE}"', f'["others", "{QUEUE}"]'))
     before = service.pids("jobs")
     shop.send("hold", 1)
     shop.send("note", 2)
@@ -54,6 +54,19 @@ def test_a_job_that_takes_too_long_fails_and_its_worker_lives(
     service.until(lambda: failed(service))
     assert "TimeLimitExceeded" in failed(service)[0]["error"]
     assert service.pids("jobs") == before
+
+
+@pytest.mark.parametrize("kind", ["prefork", "threads"])
+def test_what_fails_within_a_job_that_has_called_it_in_place_is_no_job_of_its_own(
+    redis_url: str, open_celery: Open, launch: Launch, kind: str
+) -> None:
+    shop = open_celery(redis_url)
+    service = launch(shop.pool(f'celery.pool = "{kind}"'))
+    shop.send("mend_in_place", 1)
+    shop.send("note", 2)
+    service.until(lambda: shop.done == [1, 2] and service.pool("jobs")["jobs_processed"] >= 2)
+    assert service.pool("jobs")["jobs_processed"] == 2
+    assert failed(service) == []
 
 
 def test_a_worker_that_may_take_no_more_messages_and_has_no_job_to_do_is_healthy(

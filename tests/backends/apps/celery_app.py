@@ -42,6 +42,13 @@ def hold_early(number: int) -> None:
     hold(number)
 
 
+@app.task(name="mend_in_place")
+def mend_in_place(number: int) -> None:
+    """If it can be mended; it is done without that, too."""
+    mend.apply((number,), {"what": "paper"})
+    write("done", number)
+
+
 @app.task(name="mend")
 def mend(number: int, *, what: str) -> None:
     if not (OUT / what).exists():
