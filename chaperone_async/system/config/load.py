@@ -17,7 +17,7 @@ from chaperone_async.system.config.check import check_pool, check_tls
 from chaperone_async.system.config.check_queues import check_budget
 from chaperone_async.system.config.failed_jobs import FailedJobsPlace, place_of
 from chaperone_async.system.config.find import SYSTEM_FILE, Document, find_document
-from chaperone_async.system.config.layers import Layer, combined, merge, refuse_repetition, stated
+from chaperone_async.system.config.layers import Layer, combined, merge, nearest, refuse_repetition, stated
 from chaperone_async.system.config.model import (
     FileTable,
     HttpTable,
@@ -114,7 +114,7 @@ def _assemble(reading: Reading, env: Mapping[str, str], problems: Problems) -> C
     documents, files, whole, stacks = reading
     main = documents[0]
     http, logs = whole.http or HttpTable(), whole.logs or LogsTable()
-    check_tls(http, main.at, problems)
+    check_tls(http, nearest(files, ("http", "tls")) or main.at, problems)
     shutdown = whole.shutdown or ShutdownTable()
     grace = DEFAULT_GRACE if shutdown.grace is None else float(shutdown.grace)
     if any(problems.touch(at.below("shutdown.grace")) for at, _ in files):
@@ -122,7 +122,7 @@ def _assemble(reading: Reading, env: Mapping[str, str], problems: Problems) -> C
     if not stacks and not any(problems.touch(at / key) for at, _ in files for key in ("pools", "include")):
         problems.add(main.at / "pools", 'there are none; add a table such as [pools.emails] with command = "…" in it')
     pools = tuple(_build_and_check(layers, grace, problems) for layers in stacks)
-    check_budget(whole.budget, pools, main.at, problems)
+    check_budget(whole.budget, pools, nearest(files, ("budget",)) or main.at, problems)
     name = str(whole.name or os.uname().nodename)
     return Config(
         name=name,

@@ -93,6 +93,13 @@ def test_a_mistake_in_an_included_file_names_that_file(write: Write, refused: Re
     assert problem.startswith("conf.d/a.toml: defaults.workers: 'x'")
 
 
+@pytest.mark.parametrize("line", ["[budget]\nmax_workers = 5", 'http.tls = { cert = "x" }'])
+def test_a_contradiction_in_an_included_file_names_that_file(line: str, write: Write, refused: Refuse) -> None:
+    write(line, "conf.d/a.toml")
+    (problem,) = refused('include = ["conf.d/*.toml"]\n' + POOL)
+    assert problem.startswith("conf.d/a.toml: ")
+
+
 def test_files_that_include_each_other_are_refused(write: Write, refused: Refuse) -> None:
     write('include = ["../chaperone.toml"]\n' + OTHER_POOL, "conf.d/a.toml")
     (problem,) = refused('include = ["conf.d/a.toml"]\n' + POOL)
