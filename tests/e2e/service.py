@@ -71,6 +71,16 @@ def alive(pid: int) -> bool:
         return False
 
 
+def hears(pid: int, number: signal.Signals) -> bool:
+    """Whether the process has come so far that it catches or ignores this signal."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return False
+    masks = [int(line.split()[1], 16) for line in lines if line.startswith(("SigCgt:", "SigIgn:"))]
+    return any(mask >> (number - 1) & 1 for mask in masks)
+
+
 class Connection(HTTPConnection):
     """Over a unix socket."""
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.e2e.service import ROOT, Document, Launch, Script, Service, command
+from tests.e2e.service import ROOT, Document, Launch, Script, Service, command, hears
 
 SLEEPER = "import signal; signal.pause()"
 EATER = """
@@ -55,7 +55,7 @@ CLINIC = """
     workers = 2
     command = {sleeper}
     restart.start_seconds = 0.1
-    health = {{ interval = 0.15, failure_threshold = 3, timeout = 5 }}
+    health = {{ interval = 0.15, failure_threshold = 3, timeout = 60 }}
 
     [pools.memory]
     command = {eater}
@@ -63,7 +63,7 @@ CLINIC = """
     [pools.stopped]
     [pools.silent]
     command = {beater}
-    health.heartbeat = 1.0
+    health.heartbeat = 3.0
     [pools.http]
     command = {web}
     health.http = "http://127.0.0.1:{base}{{slot}}/health"
@@ -106,7 +106,11 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def send(number: signal.Signals) -> Callable[[Service, int], None]:
-    return lambda _, pid: os.kill(pid, number)
+    def infect(service: Service, pid: int) -> None:
+        service.until(lambda: number == signal.SIGSTOP or hears(pid, number))
+        os.kill(pid, number)
+
+    return infect
 
 
 def sicken(pool: str) -> Callable[[Service, int], None]:
@@ -222,5 +226,5 @@ def test_a_worker_that_is_not_ready_in_time_is_replaced_for_start_timeout(launch
     service.until(lambda: [row for row in service.workers("mute") if row["id"] != death["worker_id"]])
 
     assert death["reason"] == "start_timeout"
-    assert death["detail"].startswith("not ready 0.")
+    assert death["detail"].startswith("not ready ")
     assert service.get("/startupz").status == 503

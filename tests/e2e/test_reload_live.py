@@ -9,7 +9,7 @@ from http.client import HTTPSConnection
 from pathlib import Path
 
 from chaperone_async.service.http.passwords import ScryptHash
-from tests.e2e.reloading import edit, kinds, one, pool, post, reload, settled, start, worker
+from tests.e2e.reloading import edit, kinds, one, pool, post, reload, replaced, settled, start, worker
 from tests.e2e.service import Launch, Script, Service, command
 
 STATUS = "/api/v1/status"
@@ -120,10 +120,17 @@ def test_the_limits_of_log_files_and_what_is_kept_change_under_workers_that_go_o
     service = start(launch, pool("emails", command(script("writer", WRITER)), **logs))
     (pid,) = settled(service, "emails", 1)
 
-    def write(size: int) -> None:
-        os.kill(pid, 10)
-        service.until(lambda: sum(place.stat().st_size for place in tmp_path.glob("log*")) >= size)
+    def size(place: Path) -> int:
+        try:
+            return place.stat().st_size
+        except FileNotFoundError:  # rotated just now
+            return 0
 
+    def write(much: int) -> None:
+        os.kill(pid, 10)
+        service.until(lambda: sum(map(size, tmp_path.glob("log*"))) >= much)
+
+    service.until(lambda: log.exists() and "ready" in log.read_text())
     write(10_000)
     edit(service, '"1MB"', '"5KB"\nlogs.backups = 2\nlogs.keep = 3')
     reload(service)
@@ -147,7 +154,7 @@ def test_files_that_are_watched_are_applied_by_themselves(launch: Launch, script
     reload(service)
     edit(service, "workers = 1", "workers = 2")
     applied(2)
-    replaced(service, service.config.read_text().replace("workers = 2", "workers = 3"))
+    replaced(service.config, service.config.read_text().replace("workers = 2", "workers = 3"))
     applied(3)
     (service.directory / "conf.d").mkdir()
     (service.directory / "conf.d" / "more.toml").write_text(pool("more", worker(script), env_file=str(env(service, 1))))
@@ -156,9 +163,9 @@ def test_files_that_are_watched_are_applied_by_themselves(launch: Launch, script
     env(service, 2)
     service.until(lambda: "pool.reloaded" in kinds(service, "more"))
     good = service.config.read_text()
-    replaced(service, good + "\n[broken")
+    replaced(service.config, good + "\n[broken")
     service.until(lambda: service.lines("reload failed: nothing was changed"))
-    replaced(service, good.replace("workers = 3", "workers = 4"))
+    replaced(service.config, good.replace("workers = 3", "workers = 4"))
     applied(4)
     edit(service, "watch = true", "watch = false")
     service.until(lambda: service.lines("asked by a change of its files: watch"))
@@ -168,16 +175,9 @@ def test_files_that_are_watched_are_applied_by_themselves(launch: Launch, script
     assert [event for event in kinds(service, "more") if event == "pool.changed"] == ["pool.changed"]
 
 
-def replaced(service: Service, text: str) -> None:
-    """At once, as editors and deployments do it."""
-    beside = service.config.with_suffix(".new")
-    beside.write_text(text)
-    beside.rename(service.config)
-
-
 def env(service: Service, value: int) -> Path:
     path = service.directory / "env"
-    path.write_text(f"A={value}\n")
+    replaced(path, f"A={value}\n")
     return path
 
 
