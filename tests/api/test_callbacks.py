@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import threading
 import time
@@ -32,7 +33,7 @@ async def test_an_async_on_crash_gets_the_dead_worker() -> None:
     async with supervised(pool):
         await eventually(lambda: told)
         assert told[0] == (0, "crashed", "error", 3, None, ["about to die"])
-        assert timedelta(0) < uptimes[0] < timedelta(seconds=5)
+        assert timedelta(0) < uptimes[0] < timedelta(seconds=60)
         await eventually(lambda: pool.status()["restarts"] >= 1)
         assert pool.status()["callback_failures"] == 0
 
@@ -55,6 +56,12 @@ async def test_a_sync_on_crash_gets_the_dead_worker_in_a_thread() -> None:
         assert threads[0] is not threading.main_thread()
 
 
+def failures(pool: WorkerPoolSupervisor) -> int:
+    """So many checks have failed in a row."""
+    found = re.search(r"\((\d+) in a row\)", pool.status()["workers"][0]["problem"])
+    return int(found[1]) if found else 0
+
+
 async def test_on_unhealthy_replaces_the_restart() -> None:
     met = threading.Event()
 
@@ -69,7 +76,7 @@ async def test_on_unhealthy_replaces_the_restart() -> None:
         (pid,) = pids(pool)
         os.kill(pid, signal.SIGSTOP)
         await eventually(met.is_set)
-        await eventually(lambda: pool.status()["workers"][0]["problem"].count("(6 in a row)"))
+        await eventually(lambda: failures(pool) >= 6)
         assert pids(pool) == [pid]
         assert pool.status()["callback_failures"] == 0
 
@@ -109,7 +116,7 @@ async def test_stop_pool_ends_supervision_and_marks_the_pool_fatal(
     arm: Callable[[WorkerPoolSupervisor], WorkerPoolSupervisor], command: list[str]
 ) -> None:
     pool = arm(pool_of(command, health={"start_grace": 0}))
-    await asyncio.wait_for(pool.supervise(), 10)
+    await asyncio.wait_for(pool.supervise(), 60)
     status = pool.status()
     assert (status["state"], status["reason"], status["running"], status["restarts"]) == (
         "fatal",
@@ -129,7 +136,7 @@ async def test_stopping_the_pool_inside_on_crash_is_a_veto_too() -> None:
         crashes.append(worker.id)
         await pool.stop()
 
-    await asyncio.wait_for(pool.supervise(), 10)
+    await asyncio.wait_for(pool.supervise(), 60)
     assert len(crashes) == 1
     assert (pool.status()["state"], pool.status()["restarts"]) == ("fatal", 0)
 
@@ -137,7 +144,7 @@ async def test_stopping_the_pool_inside_on_crash_is_a_veto_too() -> None:
 async def test_a_sync_callback_may_hand_back_what_is_to_be_awaited() -> None:
     pool = pool_of(CRASHES)
     pool.on_crash(lambda _: pool.stop())
-    await asyncio.wait_for(pool.supervise(), 10)
+    await asyncio.wait_for(pool.supervise(), 60)
     assert (pool.status()["state"], pool.status()["restarts"]) == ("fatal", 0)
 
 
@@ -199,10 +206,10 @@ async def test_a_sync_callback_of_one_pool_never_delays_another_pool() -> None:
 
     def block(worker: Worker) -> None:
         entered.set()
-        released.wait(20)
+        released.wait(100)
 
     registry = WorkerPoolRegistry()
-    blocked = pool_of(CRASHES, name="blocked").on_crash(block)
+    blocked = pool_of(CRASHES, name="blocked", callback_timeout=120).on_crash(block)
     free = pool_of(STEADY, name="free")
     registry.register("blocked", blocked)
     registry.register("free", free)
@@ -214,7 +221,7 @@ async def test_a_sync_callback_of_one_pool_never_delays_another_pool() -> None:
             (pid,) = pids(free)
             os.kill(pid, signal.SIGKILL)
             await eventually(lambda: pids(free) not in ([pid], []))
-            assert time.monotonic() - asked < 15
+            assert time.monotonic() - asked < 60
             assert blocked.status()["restarts"] == 0
     finally:
         released.set()

@@ -127,5 +127,5 @@ async def test_a_pool_that_is_given_up_does_not_end_the_others() -> None:
     async with supervised(registry):
         await eventually(lambda: hopeless.status()["state"] == "fatal")
         await eventually(ready(registry.get("emails")))
-        await asyncio.wait_for(hopeless.scale(2), 2)  # it would wait for ever
+        await asyncio.wait_for(hopeless.scale(2), 60)  # it would wait for ever
         assert registry.get("emails").status()["running"] == 1

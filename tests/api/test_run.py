@@ -42,14 +42,14 @@ class Program:
     def says(self, words: str, times: int = 1) -> bool:
         return self.output.read_text().count(words) >= times
 
-    def waits_until(self, condition: Callable[[], object], within: float = 15) -> None:
+    def waits_until(self, condition: Callable[[], object], within: float = 60) -> None:
         deadline = time.monotonic() + within
         while not condition():
             assert time.monotonic() < deadline, self.output.read_text()
             assert self.process.poll() is None, self.output.read_text()
             time.sleep(0.01)
 
-    def ends(self, within: float = 15) -> int:
+    def ends(self, within: float = 60) -> int:
         return self.process.wait(within)
 
 

@@ -40,7 +40,7 @@ def pool_of(command: list[str], workers: int = 1, name: str = "emails", **table:
     return pool.configure(restart=restart, health=health, stop=stop, **table)
 
 
-async def eventually(condition: Callable[[], object], within: float = 5) -> None:
+async def eventually(condition: Callable[[], object], within: float = 60) -> None:
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "it did not come true"
