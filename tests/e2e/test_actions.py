@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.service import Answer, Connection, Launch, Script, Service, alive, command
+from tests.e2e.service import ROOT, Answer, Connection, Launch, Script, Service, alive, command
 
 SLEEPER = "import signal; signal.pause()"
 STUBBORN = """
@@ -28,6 +28,15 @@ signal.signal(signal.SIGHUP, lambda *_: told.write("hup\\n"))
 told.write("up\\n")
 while True:
     signal.pause()
+"""
+FICKLE = f"""
+import os, signal, sys
+if os.path.exists(sys.argv[1]):
+    sys.exit(3)
+sys.path.append({str(ROOT)!r})
+from chaperone_async.worker import notify
+notify.ready()
+signal.pause()
 """
 POOLS = """
 [defaults]
@@ -135,14 +144,17 @@ def test_a_signal_reaches_whom_it_was_sent_to(launch: Launch, script: Script, tm
     service.until(lambda: told.read_text() == "up\nhup\n")
 
 
-def test_a_restart_whose_new_worker_crash_loops_fails_and_the_old_worker_stays(launch: Launch, tmp_path: Path) -> None:
-    """The worker is one that dies long before start_seconds, even on a busy machine."""
+def test_a_restart_whose_new_worker_crash_loops_fails_and_the_old_worker_stays(
+    launch: Launch, script: Script, tmp_path: Path
+) -> None:
+    """The new worker is never taken for ready, however late its death is seen."""
     bad = tmp_path / "bad"
     service = launch(
         f"""
         [pools.emails]
-        command = ["sh", "-c", "test -e {bad} && exit 3; exec sleep 1000"]
-        restart = {{ start_seconds = 1, backoff.initial = "10ms", crash_loop.count = 2 }}
+        command = {command(script("fickle", FICKLE), str(bad))}
+        health.ready = "notify"
+        restart = {{ backoff.initial = "10ms", crash_loop.count = 2 }}
         """
     )
     pids = service.pids("emails")
@@ -185,8 +197,9 @@ def test_actions_are_done_while_another_pool_is_still_stopping(
         command = {command(script("sleeper", SLEEPER))}
         [pools.slow]
         command = {command(script("stubborn", STUBBORN), str(told))}
-        stop.timeout = "30s"
-        """
+        stop.timeout = "10m"
+        """,
+        head='shutdown.grace = "15m"',
     )
     service.until_path(told)
     slow = ask(service, "POST", "/pools/slow/stop").json["id"]

@@ -4,19 +4,22 @@ import os
 import signal
 from pathlib import Path
 
-from tests.e2e.service import Launch, Script, command
+from tests.e2e.service import ROOT, Launch, Script, command
 
-WORKER = """
+WORKER = f"""
     import fcntl, os, signal, sys
     place = sys.argv[1]
-    lock = open(f"{place}/lock", "a")
-    if os.path.exists(f"{place}/broken"):
+    lock = open(f"{{place}}/lock", "a")
+    if os.path.exists(f"{{place}}/broken"):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            with open(f"{place}/met-another", "a") as met:
+            with open(f"{{place}}/met-another", "a") as met:
                 print(os.environ["CHAPERONE_WORKER_ID"], file=met)
         sys.exit("cannot reach the database")
+    sys.path.append({str(ROOT)!r})
+    from chaperone_async.worker import notify
+    notify.ready()
     signal.pause()
 """
 
@@ -30,10 +33,11 @@ def test_a_pool_that_only_crashes_tries_one_canary_at_a_time_until_one_lives(
         [defaults]
         command = {run}
         restart.start_seconds = 0.1
+        health.ready = "notify"
         [pools.shaky]
         workers = 3
         restart.backoff = {{ initial = 0.02, max = 0.05 }}
-        restart.crash_loop = {{ count = 2, window = "1m", early = "1.2s" }}
+        restart.crash_loop = {{ count = 2, window = "1m", early = "3s" }}
         [pools.steady]
         workers = 2
         """,

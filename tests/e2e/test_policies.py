@@ -17,7 +17,7 @@ QUICK = "start_seconds = 0.1, backoff = { initial = 0.02, max = 0.05 }"
 GIVING_UP = f"""
     [pools.hopeless]
     command = ["/bin/sh", "-c", "echo out of luck; exit 3"]
-    restart = {{ {QUICK}, crash_loop = {{ count = 3, early = "5s", action = "fatal" }} }}
+    restart = {{ {QUICK}, crash_loop = {{ count = 3, early = "1m", action = "fatal" }} }}
 """
 
 

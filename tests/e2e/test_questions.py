@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from socket import SO_REUSEADDR, SOL_SOCKET, socket
 from textwrap import dedent
 
 import pytest
@@ -18,8 +19,8 @@ TWO_POOLS = """
     queue = ["high", "default"]
     [pools.bad]
     command = ["/does/not/exist"]
-    restart.backoff.initial = "1m"
-    restart.backoff.max = "1m"
+    restart.backoff.initial = "1h"
+    restart.backoff.max = "1h"
 """
 CHANGING = frozenset({"uptime", "memory_usage", "cpu_percent", "last_health_check"})
 
@@ -107,13 +108,17 @@ def test_it_is_found_through_the_configuration_the_environment_or_its_url(half: 
 
 def test_nobody_there_is_its_own_exit_code(launch: Launch, script: Script) -> None:
     service = launch(f"[pools.good]\ncommand = {command(script('sleeper', SLEEPER))}")
-    url = f"http://127.0.0.1:{service.port}"
+    port = service.port
+    url = f"http://127.0.0.1:{port}"
     service.stop()
 
-    for words in (("health",), ("ready", "good"), ("workers",), ("status",), ("crashes",)):
-        code, out, err = service.cli(*words, "--url", url, here=False)
-        assert (words, code, out) == (words, 3, "")
-        assert err.startswith(f"chaperone: cannot reach a supervisor: {url}: connection refused")
+    with socket() as held:  # bound, and not listening: nobody else is given the port meanwhile
+        held.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", port))
+        for words in (("health",), ("ready", "good"), ("workers",), ("status",), ("crashes",)):
+            code, out, err = service.cli(*words, "--url", url, here=False)
+            assert (words, code, out) == (words, 3, "")
+            assert err.startswith(f"chaperone: cannot reach a supervisor: {url}: connection refused")
     over_unix = service.cli("health", "--url", f"unix:{service.socket}", here=False)
     assert (over_unix.code, over_unix.out) == (3, "")
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 
 from tests.e2e.service import Launch, Script, Service, command
 
@@ -16,6 +15,7 @@ POOLS = """
 [defaults]
 command = {command}
 restart.start_seconds = 0.2
+restart.backoff = {{ initial = "10m", max = "10m" }}
 
 [pools.emails]
 workers = 5
@@ -24,7 +24,6 @@ workers = 3
 [pools.reports]
 workers = 2
 """
-QUICK = 2.0
 
 
 def running(service: Service, *pools: str) -> dict[tuple[str, int], tuple[str, int]]:
@@ -39,10 +38,8 @@ def test_a_killed_worker_is_replaced_in_its_slot_and_no_other_worker_is_touched(
     before = running(service, *pools)
 
     worker_id, pid = before.pop(("emails", 3))
-    killed_at = time.monotonic()
     os.kill(pid, signal.SIGKILL)
     service.until(lambda: service.workers("emails")[3]["pid"] not in (None, pid))
-    took = time.monotonic() - killed_at
     service.until(lambda: len(running(service, *pools)) == 10)
     after = running(service, *pools)
 
@@ -50,7 +47,6 @@ def test_a_killed_worker_is_replaced_in_its_slot_and_no_other_worker_is_touched(
     assert new_id != worker_id
     assert new_id.startswith("emails-")
     assert new_pid != pid
-    assert took < QUICK
     assert after == before
     assert [row["restarts"] for row in service.workers("emails")] == [0, 0, 0, 1, 0]
     assert service.get("/readyz").status == 200

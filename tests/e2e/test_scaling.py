@@ -18,7 +18,11 @@ root = sys.argv[1]
 notify.should_stop()
 notify.ready()
 while not notify.should_stop():
-    for name in sorted(os.listdir(root + "/ready")):
+    try:
+        names = sorted(os.listdir(root + "/ready"))
+    except FileNotFoundError:  # a test has taken it away
+        names = []
+    for name in names:
         try:
             os.rename(root + "/ready/" + name, root + "/taken/" + name)
         except FileNotFoundError:
@@ -73,7 +77,6 @@ def pool(script: Script, jobs: Jobs, least: int, most: int, more: str = "") -> s
         queue = "files"
         workers = {{ min = {least}, max = {most} }}
         health.ready = "notify"
-        stop.timeout = "2s"
         backlog = {{ source = {{ command = {json.dumps(depth)} }}, interval = "0.3s" }}
         autoscale = {{ target = 1, cooldown = 0, stabilization = 0, max_step = 10, scale_to_zero_after = "1s" }}
         {more}

@@ -14,8 +14,9 @@ import pytest
 from tests.e2e.service import Launch, Script, Service, alive, command, until
 
 GRACE = 3.0
-LATE = 0.3
-"""Seconds that a busy machine may take to deliver the signal, and to let us look."""
+LATE = 5.0
+"""Seconds that a busy machine may take to deliver the signal, and to let us look. Together far less than the 30 s that
+the deaf would have without the grace."""
 PROBE_EVERY = 0.02
 ECHO = 0.5
 """Seconds after which a signal is no echo of another any more."""
@@ -23,7 +24,7 @@ ECHO = 0.5
 FINISHER = """
     import os, signal, sys, time
     def finish(*_):
-        time.sleep(1)
+        time.sleep(0.5)
         open(f"{sys.argv[1]}/finished-{os.environ['CHAPERONE_SLOT']}", "w").write("1\\n")
         sys.exit()
     signal.signal(signal.SIGTERM, finish)
@@ -113,7 +114,7 @@ def test_sigterm_drains_within_the_grace_and_leaves_nothing(launch: Launch, scri
     assert sightings[0].readyz == 503
     assert {sighting.readyz for sighting in sightings} == {503}
     assert {sighting.livez for sighting in sightings} == {200}
-    assert sightings[-1].after > GRACE / 2, "it answers as long as it waits for the deaf one"
+    assert sightings[-1].after > GRACE / 3, "it answers as long as it waits for the deaf one"
     assert [(tmp_path / f"finished-{slot}").exists() for slot in (0, 1)] == [True, True]
     assert service.lines("SIGTERM: draining, all is over in 3 s at the latest")
     assert service.lines("waiting for ", deaf["id"])
@@ -122,7 +123,7 @@ def test_sigterm_drains_within_the_grace_and_leaves_nothing(launch: Launch, scri
 
 
 def test_a_draining_supervisor_tells_why_it_is_not_ready(launch: Launch, script: Script) -> None:
-    service = launch(f"[pools.deaf]\ncommand = {command(script('deaf', DEAF))}\nstop.timeout = 2")
+    service = launch(f"[pools.deaf]\ncommand = {command(script('deaf', DEAF))}")
     service.until(lambda: service.lines("| deaf now"))
 
     service.send(signal.SIGTERM)
@@ -132,6 +133,7 @@ def test_a_draining_supervisor_tells_why_it_is_not_ready(launch: Launch, script:
     assert service.status()["state"] == "draining"
     assert service.cli("ready").code == 1
     assert service.cli("health").code == 0
+    os.kill(service.pids("deaf")[0], signal.SIGKILL)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
@@ -169,13 +171,13 @@ def test_frozen_workers_are_woken_to_hear_the_end(launch: Launch, script: Script
 
 
 def test_slots_that_wait_for_their_next_try_do_not_hold_up_the_end(launch: Launch) -> None:
-    pool = '[pools.gone]\ncommand = ["/does/not/exist"]\nrestart.backoff = { initial = "1m", max = "1m" }'
-    service = launch(pool, head="shutdown.grace = 60", probe="/livez")
+    pool = '[pools.gone]\ncommand = ["/does/not/exist"]\nrestart.backoff = { initial = "10m", max = "10m" }'
+    service = launch(pool, head="shutdown.grace = 600", probe="/livez")
     service.until(lambda: service.workers("gone")[0]["status"] == "backoff")
 
     service.send(signal.SIGTERM)
 
-    assert service.wait(5) == 0
+    assert service.wait() == 0
 
 
 def test_a_signal_while_workers_are_being_started_leaves_nothing(launch: Launch, script: Script) -> None:
@@ -208,9 +210,7 @@ def test_a_killed_supervisor_takes_its_workers_and_their_kin_with_it(
     os.kill(service.pid, signal.SIGKILL)
 
     assert service.wait() == -signal.SIGKILL
-    deadline = time.monotonic() + 5
-    while service.left() or any(map(alive, pids)):  # one that is just ending has no environment to be found by
-        assert time.monotonic() < deadline, service.left()
+    until(lambda: not service.left() and not any(map(alive, pids)))  # the ending have no environment to be found by
 
 
 def test_a_grace_shorter_than_a_stop_is_refused_before_anything_starts(launch: Launch, script: Script) -> None:

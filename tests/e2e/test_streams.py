@@ -137,7 +137,10 @@ def test_followers_go_on_when_the_supervisor_is_started_again(launch: Launch, sc
     with following(service, "events", "-f", "--kind", "supervisor.started") as follower:
         follower.until(f"pid {service.pid}")
         service.stop()
+        until(lambda: any("the connection is broken" in line for line in follower.err))
+        follower.process.send_signal(signal.SIGSTOP)  # it tries for some seconds only
         service.start().until_up()
+        follower.process.send_signal(signal.SIGCONT)
         follower.until(f"pid {service.pid}")
         missing = "chaperone: something is missing here: the supervisor has been restarted since"
         until(lambda: missing in follower.err)  # which is read by another thread
