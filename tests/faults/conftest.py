@@ -11,7 +11,7 @@ import pytest
 from chaperone_async.system.kin import become_subreaper, reap
 from tests.faults.service import Service, alive, children, command_line, until
 
-LEAVING = 2.0
+LEAVING = 60.0
 
 Start = Callable[..., Service]
 

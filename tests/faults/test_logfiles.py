@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -100,6 +100,13 @@ def numbers(*files: Path) -> list[int]:
     return [int(line[:12]) for line in lines[:-1]]
 
 
+def sizes(directory: Path) -> Iterator[int]:
+    """Of its files, while they are being rotated."""
+    for file in directory.iterdir():
+        with suppress(FileNotFoundError):
+            yield file.stat().st_size
+
+
 def gapless(found: list[int]) -> bool:
     return all(later == earlier + 1 for earlier, later in pairwise(found))
 
@@ -179,7 +186,7 @@ def test_a_full_disk_is_told_once_and_written_to_again_when_there_is_room(
     (inside / "ballast").unlink()
     until(lambda: told(service, "is written again"))
     flows(tmp_path, 10)
-    assert max(file.stat().st_size for file in inside.iterdir()) <= 200_000
+    assert max(sizes(inside)) <= 200_000
     assert told(service, "cannot write log file") == told(service, "is written again") == 1
     assert service.stop() == 0
 
@@ -231,7 +238,7 @@ def test_files_that_are_copied_and_truncated_go_on_from_the_beginning(
     until(lambda: log.exists() and log.stat().st_size > 10_000)
     shutil.copyfile(log, copy)
     os.truncate(log, 0)
-    until(lambda: 100 < log.stat().st_size < 10_000)
+    until(lambda: log.stat().st_size > 100)
     assert service.stop() == 0
     assert gapless(numbers(log))
     assert numbers(log)[0] > numbers(copy)[-1]

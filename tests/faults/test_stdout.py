@@ -35,7 +35,7 @@ def goes_on(service: Service, tmp_path: Path) -> None:
     """Far beyond what pipes and queues could hold."""
     before = said(tmp_path)
     with polled(service, "/livez"), polled(service, "/readyz"):
-        until(lambda: said(tmp_path) > before + 100_000, 30, "the worker waits for somebody to read")
+        until(lambda: said(tmp_path) > before + 100_000, what="the worker waits for somebody to read")
     assert service.pool("talkers")["restarts"] == 0
 
 

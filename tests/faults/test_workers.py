@@ -49,7 +49,7 @@ def test_a_flood_of_output_costs_no_memory_and_delays_nobody(start: Start, scrip
     before = resident(service.pid)
     passed = read_by(service.pid)
     with polled(service, "/livez"), polled(service, "/readyz/good"):
-        until(lambda: read_by(service.pid) - passed > 64 << 20, 20, "it reads too slowly")
+        until(lambda: read_by(service.pid) - passed > 64 << 20, what="it reads too slowly")
     assert resident(service.pid) - before < MUCH
     assert alive(tail)
     undisturbed(service)
@@ -61,8 +61,10 @@ def read_by(pid: int) -> int:
     return int(Path(f"/proc/{pid}/io").read_text().split()[1])
 
 
-def test_one_that_ignores_sigterm_is_killed_when_its_time_is_up(start: Start) -> None:
-    service = start(bad("sh -c 'trap \\\"\\\" TERM; while :; do sleep 1; done'", "stop.timeout = 0.3")).started()
+def test_one_that_ignores_sigterm_is_killed_when_its_time_is_up(start: Start, script: Script, tmp_path: Path) -> None:
+    deaf = script("deaf", f"#!/bin/sh\ntrap '' TERM\ntouch '{tmp_path}/deaf-now'\nwhile :; do sleep 1; done\n")
+    service = start(bad(str(deaf), "stop.timeout = 0.3")).started()
+    until((tmp_path / "deaf-now").exists)
     pid = service.pids("bad")[0]
     assert service.stop() == 0
     assert not alive(pid)
