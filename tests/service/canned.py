@@ -119,7 +119,8 @@ class Canned:
         ports = Ports(self.processes, NoSampler(), self.said, WallClock().at, threads)
         self.supervisor = Supervisor(ports, Journal(), salt=7)
         self.views = Views("test", "1.2.3", 4321, ports.wall, self.said)
-        self.supervisor._started_at = self.supervisor._pulse_at = time.monotonic()
+        self.supervisor._started_at = time.monotonic()
+        self.supervisor._pulse_at = self.supervisor._started_at + 3600  # nobody gives signs of life: none is overdue
         for each in worlds:
             self.add(each)
 
@@ -135,7 +136,7 @@ class Canned:
         self.supervisor.runner(pool).readings = Readings(born, usage)
 
     def stall(self, seconds: float) -> None:
-        self.supervisor._pulse_at -= seconds
+        self.supervisor._pulse_at = time.monotonic() - seconds
 
     def break_pool(self, pool: str) -> None:
         self.supervisor._broken[pool] = "its supervision failed; see the log"
