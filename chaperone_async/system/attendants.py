@@ -32,7 +32,8 @@ from chaperone_async.system.probers.command import Kin
 from chaperone_async.system.proc import sessions
 
 _LONGEST_ANSWER = 16 << 20  # bytes
-_HOPELESS = 8  # calls in a row without an answer: such a process is given up
+_HOPELESS = 8  # calls in a row without an answer: such a process is given up,
+_SILENT = 60.0  # seconds after it said something last: it may be importing an application, for many pools
 _PAUSE = 1.0  # seconds between two starts of an attendant that does not live
 _REAPING = 2.0
 _IDLE = 120.0  # seconds after which one that nobody has asked for anything is let go: its pool is no more, perhaps
@@ -157,6 +158,7 @@ class _Connection:
         self._writer: asyncio.StreamWriter | None = None
         self._open = anyio.Event()
         self._last_id = self._missed = 0
+        self._heard_at = time.monotonic()
 
     async def ask(self, call: Call) -> Any:
         await self._open.wait()
@@ -180,7 +182,7 @@ class _Connection:
     def missed(self) -> None:
         """A call had no answer in time. Where none has for long, the next ones begin with another process."""
         self._missed += 1
-        if self._missed >= _HOPELESS:
+        if self._missed >= _HOPELESS and time.monotonic() - self._heard_at >= _SILENT:
             self._kill()
 
     async def run(self) -> None:
@@ -189,7 +191,7 @@ class _Connection:
             self._open.set()
             with suppress(ConnectionError, ValueError):  # ValueError: longer than any answer may be
                 while line := await _line_of(reader):
-                    self._missed = 0
+                    self._missed, self._heard_at = 0, time.monotonic()
                     self._take(json.loads(line))
         finally:
             self.alive = False

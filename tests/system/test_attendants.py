@@ -91,13 +91,23 @@ async def test_a_call_that_hangs_is_given_up_and_holds_up_no_other(office: Offic
     assert await office.ask("backlog", queues=["a"]) == {"ready": 1, "settings": {}}
 
 
-async def test_one_that_never_answers_any_more_is_replaced(office: Office) -> None:
+async def test_one_that_has_never_answered_for_long_is_replaced(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = await office.ask("pid")
-    os.kill(first, signal.SIGSTOP)
+    await miss_many(office, first)
+    os.kill(first, signal.SIGCONT)
+    assert await until_answered(office) == first, "it has been silent for no time yet"
+    monkeypatch.setattr("chaperone_async.system.attendants._SILENT", 0.0)
+    await miss_many(office, first)
+    assert await until_answered(office) != first
+
+
+async def miss_many(office: Office, pid: int) -> None:
+    os.kill(pid, signal.SIGSTOP)
     for _ in range(8):
         with pytest.raises(QueueUnavailable):
             await office.ask("pid", 0.05)
-    assert await until_answered(office) != first
 
 
 async def test_one_that_dies_says_why_and_comes_again(office: Office) -> None:
