@@ -92,9 +92,11 @@ class Promises:
 
     def test_a_pool_by_its_backend_alone_does_jobs_and_tells_of_them(self, launch: Launch, shop: Shop) -> None:
         service = launch(shop.pool(), probe="/readyz")
-        for n in range(5):
+        for n in range(5):  # one after the other: what a worker tells at a time has to fit into the supervisor's socket
             shop.send("work", str(n))
+            service.until(lambda n=n: worker_of(service)["jobs_processed"] == n + 1)  # type: ignore[misc]
         shop.send("fail", "peace")
+        service.until(lambda: worker_of(service)["jobs_failed"] == 1)
         shop.send("hold", "gate")
         shop.until_done(service, "gate-began", "4")
         held = service.until(lambda: (w := worker_of(service))["activity"] == "busy" and w)

@@ -25,7 +25,7 @@ from tests.backends.apps.dramatiq_app import make_broker
 from tests.backends.apps.work import done
 from tests.backends.lossless import prepared, url_of
 from tests.backends.servers import Run
-from tests.e2e.service import Document, Launch, Service
+from tests.e2e.service import Document, Launch, Service, until
 
 APP = "tests.backends.apps.dramatiq_app"
 JOBS = int(os.environ.get("NO_JOB_LOST", "100"))
@@ -61,13 +61,14 @@ class Application:
 
     def let_die(self, many: int) -> None:
         """As a worker does with messages that have failed for good."""
-        consumer = self.broker.consume(QUEUE, prefetch=many)
-        while many:
+        consumer, left = self.broker.consume(QUEUE, prefetch=many), many
+        while left:
             message = next(consumer)
             if message is not None:
                 consumer.nack(message)
-                many -= 1
+                left -= 1
         consumer.close()
+        until(lambda: self.attendant.backlog([QUEUE])["failed"] == many)
 
     def allow(self, what: str) -> None:
         (self.place / what).touch()
@@ -98,9 +99,11 @@ def worker_of(service: Service) -> Document:
 
 def test_a_pool_by_its_backend_alone_does_jobs_and_tells_of_them(launch: Launch, app: Application) -> None:
     service = launch(app.pool(), probe="/readyz")
-    for n in range(5):
+    for n in range(5):  # one after the other: what a worker tells at a time has to fit into the supervisor's socket
         app.send("work", n)
+        service.until(lambda n=n: worker_of(service)["jobs_processed"] == n + 1)  # type: ignore[misc]
     app.send("fail", "peace")
+    service.until(lambda: worker_of(service)["jobs_failed"] == 1)
     app.send("hold", "gate")
     app.until_done(service, "gate-began")
     held = service.until(lambda: (w := worker_of(service))["activity"] == "busy" and w)

@@ -1,6 +1,7 @@
 """A Dramatiq application; its broker is named by $TEST_BROKER."""
 
 import os
+from functools import partial
 from typing import Any
 
 import dramatiq
@@ -11,7 +12,8 @@ from tests.backends.apps import work as jobs
 
 
 def make_broker(url: str) -> Any:
-    make: Any = RedisBroker if url.startswith("redis") else RabbitmqBroker
+    confirmed = partial(RabbitmqBroker, confirm_delivery=True)  # what was sent can be counted at once
+    make: Any = RedisBroker if url.startswith("redis") else confirmed
     return make(url=url)
 
 
