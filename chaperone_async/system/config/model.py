@@ -105,7 +105,8 @@ class StopTable(Table):
 
 class PauseTable(Table):
     mode: Annotated[
-        PauseMode | None, About("freeze stops processes where they are; drain lets them finish; auto is freeze")
+        PauseMode | None,
+        About("freeze stops processes where they are; drain lets them finish; auto is the backend's way, else freeze"),
     ] = None
 
 
