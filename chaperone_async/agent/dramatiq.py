@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
+from dramatiq.middleware import Retries
 
 from chaperone_async.worker import notify
 
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 
 class Telemetry(dramatiq.Middleware):
-    def __init__(self) -> None:
+    def __init__(self, *, knows_whether_it_failed: bool = False) -> None:
+        """Dramatiq's retries decide that before, if they come after this middleware: what is done last comes first."""
+        self._is_told = knows_whether_it_failed
         self._jobs: dict[str, notify.Job] = {}
         self._rounds: Rounds | None = None
 
@@ -54,7 +57,8 @@ class Telemetry(dramatiq.Middleware):
         result: Any = None,  # noqa: ARG002  Dramatiq gives it by name
         exception: BaseException | None = None,
     ) -> None:
-        self._end(message, exception)
+        """What is to be tried again has not failed."""
+        self._end(message, None if self._is_told and not message.failed else exception)
 
     def after_skip_message(self, _broker: dramatiq.Broker, message: "MessageProxy") -> None:
         self._end(message, None)
@@ -132,5 +136,12 @@ def _sign(broker: dramatiq.Broker) -> None:
         broker.broker_id = f"{worker}.{os.getpid():07d}"  # of one length: Dramatiq looks for those that begin with it
 
 
+def _listen(broker: dramatiq.Broker) -> None:
+    if any(isinstance(middleware, Retries) for middleware in broker.middleware):
+        broker.add_middleware(Telemetry(knows_whether_it_failed=True), before=Retries)
+    else:
+        broker.add_middleware(Telemetry())
+
+
 _sign(_broker())
-_broker().add_middleware(Telemetry())
+_listen(_broker())

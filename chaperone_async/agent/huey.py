@@ -68,11 +68,13 @@ class Runs:
         self._running[id(task)] = notify.job(task.id, name=name, queue=self._queue, wait=wait).start()
 
     def note_error(self, _signal: str, task: "Task", error: Exception | None = None) -> None:
-        self._errors[id(task)] = error or f"TaskTimeout: it ran longer than its {task.timeout} s"
+        if not task.retries:  # else it is tried again, and has not failed yet
+            self._errors[id(task)] = error or f"TaskTimeout: it ran longer than its {task.timeout} s"
 
     def interrupt(self, _signal: str, task: "Task") -> None:
-        """At once: what is interrupted with its whole process does not come to its end."""
-        self.end(task, "interrupted")
+        """At once: what is interrupted with its whole process does not come to its end. The embedded queue has it
+        back; any other has lost it."""
+        self.end(task, None if hasattr(task, "held") else "interrupted")
 
     def end(self, task: "Task", error: BaseException | str | None = None) -> None:
         """What ends by a lock, a rate limit, a cancellation, or asks to be run again, has not failed."""

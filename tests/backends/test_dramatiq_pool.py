@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -23,6 +25,7 @@ from chaperone_async.system.backends.protocol import Asked, Unsuited
 from tests.backends.adapters import ADAPTERS
 from tests.backends.apps.dramatiq_app import make_broker
 from tests.backends.apps.work import done
+from tests.backends.hearing import hearing
 from tests.backends.lossless import prepared, url_of
 from tests.backends.servers import Run
 from tests.e2e.service import Document, Launch, Service, until
@@ -205,9 +208,40 @@ def test_its_figures_are_those_of_dramatiq_itself(app: Application) -> None:
         assert 3500 < backlog["next_due"] <= 3600
 
 
-def test_a_job_that_has_cost_too_many_workers_is_a_dead_letter(redis_url: str, on_redis: Application) -> None:
-    app = on_redis
-    job = app.send("work", 1)
+RETRIED = """if True:
+    import dramatiq
+    from dramatiq.brokers.stub import StubBroker
+
+    broker = StubBroker({})
+    dramatiq.set_broker(broker)
+    from chaperone_async.agent import dramatiq as agent
+
+    @dramatiq.actor({})
+    def broken():
+        raise ValueError("broken")
+
+    worker = dramatiq.Worker(broker, worker_timeout=10)
+    worker.start()
+    broken.send()
+    broker.join("default", fail_fast=False)
+    worker.stop()
+"""
+
+
+@pytest.mark.parametrize(
+    ("middleware", "options", "ends"),
+    [
+        ("", "max_retries=1, min_backoff=1", ["ok", "ValueError: broken"]),
+        ("middleware=[]", "", ["ValueError: broken"]),
+    ],
+)
+def test_a_run_that_will_be_tried_again_has_not_failed_yet(middleware: str, options: str, ends: list[str]) -> None:
+    with hearing() as heard:
+        env = {**os.environ, "NOTIFY_SOCKET": str(heard.path)}
+        subprocess.run([sys.executable, "-c", RETRIED.format(middleware, options)], env=env, check=True)
+    assert heard.runs("broken") == ends
+
+
 def test_a_message_of_others_is_in_nobodys_way(redis_url: str, on_redis: Application) -> None:
     app, worker = on_redis, make_broker(redis_url)
     app.send("work", 1)
@@ -226,6 +260,9 @@ def test_a_message_of_others_is_in_nobodys_way(redis_url: str, on_redis: Applica
     assert (job["id"], job["error"]) == ("odd", "it is no message of Dramatiq's")
 
 
+def test_a_job_that_has_cost_too_many_workers_is_a_dead_letter(redis_url: str, on_redis: Application) -> None:
+    app = on_redis
+    job = app.send("work", 1)
     for life, blamed in (("jobs-1", True), ("jobs-2", False), ("jobs-3", True)):
         worker = make_broker(redis_url)
         worker.broker_id = f"{life}.0000001"
