@@ -15,6 +15,7 @@ from taskiq.kicker import AsyncKicker
 from chaperone_async.attendant import Refused, Unavailable
 from chaperone_async.attendant.deaths import Deaths
 from chaperone_async.attendant.loop import Loop, check_queue, load
+from chaperone_async.attendant.several import together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Attendant:
             return self._loop.run(self._list())
         if self._is_stream:
             check_queue(queues[0], self._broker.queue_name)
-            return self._loop.run(self._stream())
+            return self._loop.run(self._streams())
         return {}
 
     def reclaim(self, worker: "dict[str, Any]") -> int:
@@ -76,8 +77,14 @@ class Attendant:
     async def _list(self) -> "dict[str, Any]":
         return {"ready": await self._redis().llen(self._broker.queue_name)}
 
-    async def _stream(self) -> "dict[str, Any]":
-        redis, stream = self._redis(), self._broker.queue_name
+    async def _streams(self) -> "dict[str, Any]":
+        redis = self._redis()
+        return together([await self._stream(redis, stream) for stream in self._names()])
+
+    def _names(self) -> "set[str]":
+        return {self._broker.queue_name, *self._broker.additional_streams}
+
+    async def _stream(self, redis: "Any", stream: str) -> "dict[str, Any]":
         try:
             groups = await redis.xinfo_groups(stream)
         except ResponseError as error:
@@ -101,7 +108,7 @@ class Attendant:
     async def _reclaim(self, worker_id: str, *, blamed: bool) -> int:
         broker, redis, many = self._broker, self._redis(), 0
         group = broker.consumer_group_name
-        for stream in {broker.queue_name, *broker.additional_streams}:
+        for stream in self._names():
             groups = await redis.xinfo_groups(stream) if await redis.exists(stream) else []
             if group.encode() not in {each["name"] for each in groups}:
                 continue

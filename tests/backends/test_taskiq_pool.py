@@ -107,7 +107,8 @@ def test_no_job_is_lost_while_workers_are_killed_scaled_rolled_and_drained(run: 
 def test_what_a_dead_consumer_had_waits_for_another_as_ready(redis_url: str, tmp_path: Path, groups: int) -> None:
     shop = StreamShop(redis_url, tmp_path)
     attendant = Attendant(shop.broker(), [], Deaths(2))
-    assert attendant.backlog([QUEUE]) == {"ready": 0, "reserved": 0}
+    backlog = attendant.backlog([QUEUE])
+    assert (backlog["ready"], backlog["reserved"]) == (0, 0)
     with Redis.from_url(redis_url) as redis:
         for n in range(3):
             shop.send("work", str(n))
@@ -128,6 +129,20 @@ def test_what_a_dead_consumer_had_waits_for_another_as_ready(redis_url: str, tmp
             *([PARKED] if groups > 1 else []),
         }
         assert redis.xlen(QUEUE) == (3 if groups > 1 else 4)
+
+
+def test_the_tasks_of_all_streams_that_a_worker_reads_are_counted(redis_url: str) -> None:
+    broker = RedisStreamBroker(redis_url, queue_name=QUEUE, additional_streams={"letters": ">"})
+    attendant = Attendant(broker, [], Deaths(0))
+    with Redis.from_url(redis_url) as redis:
+        for stream, many in ((QUEUE, 1), ("letters", 3)):
+            redis.xgroup_create(stream, "taskiq", "0", mkstream=True)
+            for _ in range(many):
+                redis.xadd(stream, {"data": "a task"})
+        redis.xreadgroup("taskiq", "one", {"letters": ">"}, count=1)
+    backlog = attendant.backlog([QUEUE])
+    assert (backlog["ready"], backlog["reserved"]) == (3, 1)
+    attendant._loop.run(broker.shutdown())
 
 
 def test_a_task_that_has_cost_too_many_workers_has_to_wait(redis_url: str, tmp_path: Path) -> None:
