@@ -17,7 +17,7 @@ from chaperone_async.core.spec import PoolSpec
 from chaperone_async.errors import ChaperoneError, DuplicatePool, UnknownPool
 from chaperone_async.service.compose import Composed
 from chaperone_async.service.run import Settings, run_blocking, serve, supervise
-from chaperone_async.service.views import View, Views, Wall
+from chaperone_async.service.views import Views, Wall
 from chaperone_async.supervision.hooks import Callback, Hooks, in_callback
 from chaperone_async.supervision.runner import PoolRunner
 from chaperone_async.supervision.supervisor import PoolView, new_pool_view
@@ -44,7 +44,7 @@ class WorkerPoolSupervisor:
         self._hooks = Hooks()
         self._composed: Composed | None = None
         self._runner: PoolRunner | None = None
-        self._last_status: View | None = None
+        self._last_status: dict[str, Any] | None = None
 
     # Describing
 
@@ -116,19 +116,19 @@ class WorkerPoolSupervisor:
         registry.register(self.name, self)
         await registry.supervise()
 
-    def status(self) -> View:
+    def status(self) -> dict[str, Any]:
         """As the HTTP API has it. Before supervise() `workers` is empty; after it, it is the last state."""
         if self._composed is None or self._runner is None:
             return self._last_status or self._not_running()
         world = self._composed.world
         return self._view(world.wall, world.telemetry, self._composed.supervisor.view(self._runner))
 
-    def _not_running(self) -> View:
+    def _not_running(self) -> dict[str, Any]:
         """What does not run needs no command yet."""
         spec = self._check({"command": ["none yet"], **self._table})
         return self._view(WallClock().at, NotifySockets(), new_pool_view(spec))
 
-    def _view(self, wall: Wall, telemetry: TelemetrySource, view: PoolView) -> View:
+    def _view(self, wall: Wall, telemetry: TelemetrySource, view: PoolView) -> dict[str, Any]:
         return dict(Views(self.name, __version__, os.getpid(), wall, telemetry).pool(view, time.monotonic()))
 
     def attach(self, composed: Composed) -> PoolRunner:
