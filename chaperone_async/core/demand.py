@@ -5,7 +5,7 @@ because a minute without jobs says nothing of how long one takes: it is never re
 """
 
 from dataclasses import dataclass, replace
-from math import exp
+from math import ceil, exp
 from typing import Literal
 
 Strategy = Literal["backlog", "latency", "python"]
@@ -49,6 +49,7 @@ class Sample:
     next_due: float | None = None  # when the first delayed job becomes ready
     called: float | None = None  # strategy python: the workers that the function has called for
     read_at: float | None = None
+    at_once: int = 1  # jobs that one worker does at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +140,16 @@ def _for_latency(target: float, estimate: Estimate, sample: Sample, present: Pre
     n·target/service + n - busy. That must be all who wait and all who come meanwhile; solved for n.
 
     Jobs far shorter than the target: the offered load, and what drains the backlog in time. Far longer: a worker each.
+    One that does several jobs at a time counts as so many.
     """
     if estimate.service is None:  # one more while jobs wait, until the first has told how long they take
-        return min(jobs, present.active + bool(sample.backlog))
+        return min(ceil(jobs / sample.at_once), present.active + bool(sample.backlog))
     if estimate.service <= 0:
         return min(jobs, 1)
     unusual = max(target, _UNUSUAL * estimate.service)
     stuck = max(0, sum(age > unusual for age in sample.running or ()) - present.leaving)
-    return stuck + (max(0, jobs - stuck) + estimate.rate * target) / (1 + target / estimate.service)
+    lanes = stuck + (max(0, jobs - stuck) + estimate.rate * target) / (1 + target / estimate.service)
+    return lanes / sample.at_once
 
 
 def _late(target: float, sample: Sample, present: Present, jobs: int) -> int:

@@ -26,8 +26,11 @@ _WRITTEN = {
 }
 """Where the configuration has another word for a field."""
 _NOT_WRITTEN = frozenset(
-    {"name", "callbacks.on_crash", "callbacks.on_unhealthy", "health.callback", "autoscale.min", "autoscale.max"}
-)
+    {
+        "name", "callbacks.on_crash", "callbacks.on_unhealthy", "health.callback", "autoscale.min", "autoscale.max",
+        "backend.at_once",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,4 +157,5 @@ def sample_of(runner: PoolRunner, demand: Demand) -> Sample:
         next_due=due,
         called=demand.called if fresh else None,
         read_at=demand.at,
+        at_once=1 if runner.pool.spec.backend is None else runner.pool.spec.backend.at_once,
     )

@@ -88,6 +88,13 @@ def test_a_job_that_takes_far_longer_than_usual_holds_a_worker_by_itself() -> No
     assert workers_needed(FOR_SPEED, Estimate(0, 0.1), sample, Present(5)) == pytest.approx(2 + 1 / 21)
 
 
+def test_a_worker_that_does_ten_jobs_at_a_time_counts_as_ten() -> None:
+    sample = Sample(at=0, backlog=40, busy=10, running=(9.0, *[0.1] * 9), at_once=10)
+    alone = workers_needed(FOR_SPEED, Estimate(10, 1), replace(sample, at_once=1), Present(5))
+    assert workers_needed(FOR_SPEED, Estimate(10, 1), sample, Present(5)) == pytest.approx((alone or 0) / 10)
+    assert workers_needed(FOR_SPEED, Estimate(), sample, Present(9)) == 5
+
+
 def test_a_job_that_waits_too_long_asks_for_one_more_whatever_the_estimate_but_never_more_than_there_are_jobs() -> None:
     sample = Sample(at=0, backlog=3, oldest_age=2.1, busy=4)
     assert workers_needed(FOR_SPEED, Estimate(0, 0.001), sample, Present(4)) == 5

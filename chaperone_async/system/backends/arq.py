@@ -55,6 +55,7 @@ class Arq:
             ),
             honours=frozenset({"tries", "sleep"}),
             reports=True,
+            at_once=int(options.concurrency or 1),
             attendant="chaperone_async.attendant.arq",
             settings={"app": app},
             can=frozenset({"backlog", "reclaim"}),

@@ -66,6 +66,7 @@ class Dramatiq:
             ),
             env=(("CHAPERONE_DRAMATIQ_BROKER", app[0]),),
             reports=True,
+            at_once=int(options.processes or 1) * int(options.threads or 1),
             then=(Rung("SIGTERM", _LETTING_GO),),
             attendant="chaperone_async.attendant.dramatiq",
             settings={

@@ -70,6 +70,7 @@ class Huey:
             ),
             honours=frozenset({"sleep"}),
             reports=True,
+            at_once=int(options.workers or 1),
             then=(Rung("SIGTERM", _LETTING_GO),),
             attendant="chaperone_async.attendant.huey",
             settings={"app": str(options.app)},

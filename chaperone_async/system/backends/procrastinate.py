@@ -64,6 +64,7 @@ class Procrastinate:
             env=environment(app, sleep=asked.job.sleep),
             honours=frozenset({"sleep"}),
             reports=True,
+            at_once=int(options.concurrency or 1),
             attendant="chaperone_async.attendant.procrastinate",
             settings={"app": app, "max_deaths": MAX_DEATHS if options.max_deaths is None else int(options.max_deaths)},
             can=frozenset({"backlog", "failed", "retry", "flush", "reclaim"}),

@@ -54,6 +54,7 @@ class Saq:
             command=(asked.python, "-m", "saq", "chaperone_async.agent.saq.settings", *further(options.options)),
             env=environment(app, concurrency=options.concurrency, patience=patience(asked)),
             reports=True,
+            at_once=int(options.concurrency or 1),
             attendant="chaperone_async.attendant.saq",
             settings={"app": app, "max_deaths": MAX_DEATHS if options.max_deaths is None else int(options.max_deaths)},
             can=frozenset({"backlog", "reclaim"}),

@@ -99,6 +99,28 @@ def test_a_pools_own_command_or_backend_stands_in_place_of_an_inherited_one(load
     assert (pool.backend, pool.command) == (None, ("true",))
 
 
+@pytest.mark.parametrize(
+    ("options", "at_once"),
+    [
+        ('backend = "celery"\ncelery = { app = "proj.app", concurrency = 4 }', 4),
+        ('backend = "celery"\ncelery.app = "proj.app"', 1),
+        ('backend = "dramatiq"\ndramatiq = { app = "proj.tasks", processes = 2, threads = 4 }', 8),
+        ('backend = "huey"\nhuey = { app = "proj.huey", workers = 3 }', 3),
+        ('backend = "procrastinate"\nprocrastinate = { app = "proj.app.app", concurrency = 5 }', 5),
+        ('backend = "saq"\nsaq = { app = "proj.settings", concurrency = 6 }', 6),
+        ('backend = "taskiq"\ntaskiq = { app = "proj.broker:broker", concurrency = 7 }', 7),
+        ('backend = "arq"\narq = { app = "proj.WorkerSettings", concurrency = 10 }', 10),
+        (LARAVEL, 1),
+    ],
+)
+def test_how_many_jobs_a_worker_does_at_once_is_known_where_it_is_written(
+    loaded: Load, options: str, at_once: int
+) -> None:
+    (pool,) = loaded(f'[pools.a]\npython = "/app/bin/python"\n{options}').pools
+    assert pool.backend is not None
+    assert pool.backend.at_once == at_once
+
+
 def test_command_is_a_backend_by_name_too(loaded: Load) -> None:
     (named, plain) = loaded(f'[pools.a]\nbackend = "command"\n{COMMAND}[pools.b]\n{COMMAND}').pools
     assert named == replace(plain, name="a")
