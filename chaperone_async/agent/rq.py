@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rq import Worker as Base
 else:
     Base = import_attribute(os.environ.get("CHAPERONE_RQ_WORKER") or "rq.Worker")
+_FAILED = (JobStatus.FAILED, JobStatus.STOPPED)  # and not to be tried again
 
 
 class Outcome:
@@ -104,7 +105,7 @@ class Worker(Base):
         """In the forked process, if there is one. Before RQ 3 the execution is not among the arguments."""
         self._error = ""
         well = super().perform_job(job, queue, *execution)
-        self._outcome.write("" if well else self._error or "failed")
+        self._outcome.write(self._error or "failed" if job.get_status(refresh=False) in _FAILED else "")
         return well
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:

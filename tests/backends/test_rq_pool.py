@@ -115,6 +115,15 @@ def test_a_worker_with_a_long_job_is_healthy(launch: Launch, app: Application, k
     assert not service.lines("heartbeat check failed")
 
 
+@pytest.mark.parametrize("kind", ["", "rq.simple = true"])
+def test_a_run_that_rq_will_try_again_has_not_failed(launch: Launch, app: Application, kind: str) -> None:
+    service = launch(app.pool(kind), probe="/readyz")
+    app.send(work.fail, "peace", retry=Retry(max=1))
+    app.send(work.work, "last")
+    service.until(lambda: (w := worker_of(service))["jobs_processed"] + w["jobs_failed"] == 3)
+    assert worker_of(service)["jobs_failed"] == 1
+
+
 def test_no_job_is_lost_while_workers_are_killed_scaled_rolled_and_drained(run: Run, tmp_path: Path) -> None:
     adapter = ADAPTERS["rq"]
     trial = prepared(adapter, tmp_path, url_of(adapter, run), workers=2)
