@@ -24,6 +24,7 @@ class Account:
     """Of one kind of jobs. `again`: runs beyond the first of a job."""
 
     sent: set[int] = field(default_factory=set)
+    begun: set[int] = field(default_factory=set)
     done: set[int] = field(default_factory=set)
     failed: int = 0
     again: int = 0
@@ -68,21 +69,44 @@ def begin(directory: Path, kind: str, number: int) -> bool:
     return True
 
 
+class Reading:
+    """Of the journal: each time only what is new, since the demonstration may go on for days."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._offset = 0
+        self._accounts: defaultdict[str, Account] = defaultdict(Account)
+
+    def accounts(self) -> dict[str, Account]:
+        """By kind, but for those that have failed."""
+        journal = self._directory / _JOURNAL
+        if journal.exists():
+            with journal.open("rb") as new:
+                new.seek(self._offset)
+                lines, end, _ = new.read().rpartition(b"\n")
+            self._offset += len(lines + end)
+            for line in lines.decode().splitlines():
+                self._note(*line.split())
+        return dict(self._accounts)
+
+    def totals(self) -> Totals:
+        seen = total(self.accounts().values())
+        return seen._replace(failed=file.backlog(self._directory / QUEUES).failed) if seen.sent else seen
+
+    def _note(self, what: str, kind: str, number: str) -> None:
+        account, job = self._accounts[kind], int(number)
+        account.sent.add(job)  # who has begun, was sent
+        if what == "began":
+            account.again += job in account.begun
+            account.begun.add(job)
+        elif what == "done":
+            account.done.add(job)
+
+
 def accounts(directory: Path) -> dict[str, Account]:
     """By kind. Failed are those that the queue file keeps as such."""
-    found: defaultdict[str, Account] = defaultdict(Account)
-    runs: defaultdict[str, list[int]] = defaultdict(list)
-    journal = directory / _JOURNAL
-    for line in journal.read_text().splitlines() if journal.exists() else ():
-        what, kind, number = line.split()
-        found[kind].sent.add(int(number))  # who has begun, was sent
-        if what == "began":
-            runs[kind].append(int(number))
-        elif what == "done":
-            found[kind].done.add(int(number))
-    for kind, numbers in runs.items():
-        found[kind].again = len(numbers) - len(set(numbers))
+    found = Reading(directory).accounts()
     if found:
         for job in file.failed(directory / QUEUES, limit=-1):
-            found[job.name.rpartition(".")[2]].failed += 1
-    return dict(found)
+            found.setdefault(job.name.rpartition(".")[2], Account()).failed += 1
+    return found

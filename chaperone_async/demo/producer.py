@@ -21,9 +21,10 @@ class Reporter:
 
     def __init__(self) -> None:
         self._told_at = time.monotonic()
+        self._journal = journal.Reading(tasks.HERE)
 
     def look(self) -> journal.Totals:
-        seen = journal.total(journal.accounts(tasks.HERE).values())
+        seen = self._journal.totals()
         if time.monotonic() - self._told_at >= _TELLING:
             self._told_at = time.monotonic()
             told = f"{seen.sent} jobs sent: {seen.done} done, {seen.failed} failed, {seen.open} to go"

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from chaperone_async.demo import journal
 from chaperone_async.demo.kinds import KINDS, kind_of
+from chaperone_async.huey import DurableHuey
 from tests.e2e.service import PATIENCE, Outcome, Service
 
 pytestmark = pytest.mark.timeout(150)
@@ -124,3 +126,13 @@ def test_in_any_fifty_jobs_there_are_some_of_each_kind() -> None:
     for first in (0, 13, 49):
         seen = Counter(kind_of(number) for number in range(first, first + 50))
         assert seen == {kind: kind.share for kind in KINDS}
+
+
+def test_the_account_of_what_is_new_is_that_of_the_whole(tmp_path: Path) -> None:
+    DurableHuey("emails", tmp_path / journal.QUEUES)
+    reading = journal.Reading(tmp_path)
+    assert reading.totals() == (0, 0, 0, 0)
+    for what in ("sent", "began", "began", "done"):
+        journal.note(tmp_path, what, "send_email", 1)
+        assert reading.totals() == journal.total(journal.accounts(tmp_path).values())
+    assert reading.totals() == (1, 1, 0, 1)
