@@ -72,8 +72,11 @@ class Reclaiming:
         from rq.executions import ExecutionRegistry
         from rq.job import Job
         from rq.registry import StartedJobRegistry
+        from rq.timeouts import TimerDeathPenalty
 
-        key, registry = Job.key_for(job_id), StartedJobRegistry(queue.name, self._connection)
+        key = Job.key_for(job_id)
+        # A failed job's callback has its time, too: here in a thread, where RQ's usual alarm cannot be set.
+        registry = StartedJobRegistry(queue.name, self._connection, death_penalty_class=TimerDeathPenalty)
         with self._connection.pipeline() as pipe:
             try:
                 pipe.watch(key)

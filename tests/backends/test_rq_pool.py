@@ -3,13 +3,14 @@
 import os
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
-from rq import Queue
+from rq import Callback, Queue
 from rq.executions import Execution
 from rq.job import Job, Retry
 from rq.registry import FailedJobRegistry
@@ -190,12 +191,15 @@ def test_a_job_that_was_taken_from_one_of_several_queues_goes_back_once(app: App
 def test_a_job_that_has_cost_too_many_workers_is_left_to_rq(
     app: Application, attendant: Rq, retry: Retry | None, status: str
 ) -> None:
-    job = app.send(work.work, 1, retry=retry)
+    job = app.send(work.work, 1, retry=retry, on_failure=Callback(work.failed))
     for life, blamed in (("jobs-1", True), ("jobs-2", False), ("jobs-3", True)):
         assert app.queue.get_job_ids() == [job.id]
         die_with(app, job.id, life)
-        attendant.reclaim({"id": life, "queues": [QUEUE], "jobs": [job.id], "mark": "", "blamed": blamed})
+        dead = {"id": life, "queues": [QUEUE], "jobs": [job.id], "mark": "", "blamed": blamed}
+        with ThreadPoolExecutor() as threads:  # as attendants do it
+            threads.submit(attendant.reclaim, dead).result()
     assert job.get_status() == status
+    assert done(app.place) == ["failed"]
     assert app.queue.count == FailedJobRegistry(QUEUE, app.redis).count ^ 1
 
 

@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 
 def note(place: str, what: object) -> None:
@@ -29,6 +30,11 @@ def fail(place: str, what: str) -> None:
     if not (Path(place) / what).exists():
         raise RuntimeError(f"no {what} here, in process {os.getpid()}")
     note(place, what)
+
+
+def failed(job: Any, *_: object) -> None:
+    """A callback of RQ."""
+    note(job.args[0], "failed")
 
 
 def done(place: Path) -> list[str]:
