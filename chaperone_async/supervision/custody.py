@@ -2,6 +2,7 @@
 a dead worker to its queue."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 from weakref import WeakKeyDictionary
 
@@ -61,23 +62,27 @@ class Custody:
         blamed = death.reason not in UNBLAMED
         dead = DeadWorker(death.worker_id, death.ref.slot, death.pid, jobs, said.mark, blamed)
 
-        def failed(error: Exception) -> None:
-            tell("queue.reclaim_failed", f"{death.worker_id}: {error}")
+        def failed(why: object) -> None:
+            tell("queue.reclaim_failed", f"{death.worker_id}: {why}")
 
         try:
             try:
                 many = await queue.reclaim(dead)
             except QueueUnavailable as error:
                 failed(error)
-                many = await self._put_back_later(queue, dead)
+                many = await self._put_back_later(queue, replace(dead, blamed=False))
         except (QueueError, OSError) as error:
             failed(error)
+        except anyio.get_cancelled_exc_class():
+            failed("its pool has ended before that was answered")
+            raise
         else:
             if many:
                 tell("queue.reclaimed", f"{many} job{'' if many == 1 else 's'} of {death.worker_id}")
 
     async def _put_back_later(self, queue: PoolQueue, dead: DeadWorker) -> int:
-        """One dead worker after another: many may have died of the outage."""
+        """One dead worker after another: many may have died of the outage. Their jobs are not blamed, or it would be
+        for each time that it is tried."""
         await anyio.sleep(_PAUSE)
         async with self._turns.setdefault(queue, anyio.Lock()):
             return await _insist(queue, dead)

@@ -88,6 +88,18 @@ async def test_the_last_workers_jobs_are_put_back_before_a_pool_ends() -> None:
         assert [dead.blamed for dead in queue.reclaimed] == [False] * 3
 
 
+async def test_jobs_that_are_not_put_back_before_a_pool_ends_are_told_of() -> None:
+    queue = FakeQueue(ready=0)
+    queue.takes = 1000.0
+    world = world_with(queue)
+    async with pool_of(world, plan()) as runner:
+        await anyio.sleep(5)
+        runner.submit(ShutdownRequested(anyio.current_time() + 10, anyio.current_time()))
+        await anyio.sleep(6)
+        assert runner.over
+        assert world.kinds().count("queue.reclaim_failed") == 1
+
+
 async def test_a_pool_that_has_ended_waits_for_what_another_puts_back() -> None:
     world, slow = FakeWorld(), FakeQueue(ready=0)
     slow.takes = 3.0
