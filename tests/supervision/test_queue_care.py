@@ -63,7 +63,7 @@ async def test_jobs_are_put_back_after_an_outage_however_long_and_its_dead_do_no
         assert world.kinds().count("queue.reclaim_failed") == 4
         queue.holds(0)
         await anyio.sleep(61)
-        assert {dead.slot for dead in queue.reclaimed} == {0, 1, 2, 3}
+        assert {(dead.slot, dead.blamed) for dead in queue.reclaimed} == {(slot, False) for slot in range(4)}
 
 
 async def test_what_cannot_be_put_back_is_not_tried_again() -> None:
