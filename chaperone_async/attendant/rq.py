@@ -98,8 +98,8 @@ class Rq:
         return FailedJobRegistry(queue, self._connection).key
 
     def _backlog(self, queue: str) -> Figures:
-        """As `rq info` counts. What waits for other jobs is delayed too; what waits for room under a rate limit RQ keeps
-        by the limit, not by queue."""
+        """As `rq info` counts. What waits for other jobs is delayed too; what waits for room under a rate limit RQ
+        keeps by the limit, not by queue."""
         from rq import registry
         from rq.job import Job
         from rq.queue import Queue
