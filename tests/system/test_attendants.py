@@ -139,8 +139,9 @@ async def test_without_a_descriptor_to_be_had_the_queue_is_out_of_reach(office: 
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = len(os.listdir("/proc/self/fd"))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (taken, before[1]))
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, before[1]))
     try:
         with pytest.raises(QueueUnavailable, match="cannot start its attendant: Too many open files"):
             await office.ask("pid")
