@@ -50,6 +50,7 @@ class FailedJob:
 def backlog(filename: str | os.PathLike[str], queue: str | None = None, *, timeout: float = _PATIENCE) -> Backlog:
     """Of one queue, or of all that are in the file. `timeout`, here as below: seconds to wait while others write."""
     with _opened(filename, "ro", timeout) as db:
+        db.execute("begin")  # or a job on its way from one count to the other would be in neither
         ready, since = db.execute(
             "select count(*), min(enqueued_at) from job where state = 'ready' and ifnull(queue = ?, 1)", (queue,)
         ).fetchone()

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -274,6 +275,26 @@ def test_the_backlog_is_told_from_the_file(storage: DurableStorage, file: Path) 
     assert one.oldest_age == pytest.approx(100, abs=20)
     assert one.next_due == pytest.approx(FUTURE.replace(tzinfo=dt.UTC).timestamp() - time.time(), abs=20)
     assert backlog(file, "others").next_due is None
+
+
+def test_a_job_that_changes_its_state_meanwhile_is_counted_once(storage: DurableStorage, file: Path) -> None:
+    storage.enqueue(b"a")
+    counted = threading.Event()
+
+    def take_and_give_back() -> None:
+        with closing(DurableStorage("jobs", str(file))) as other:
+            while not counted.is_set():
+                held = other.reserve()
+                assert held is not None
+                other.release(held)
+
+    mover = threading.Thread(target=take_and_give_back)
+    mover.start()
+    try:
+        assert {(found := backlog(file)).ready + found.reserved for _ in range(500)} == {1}
+    finally:
+        counted.set()
+        mover.join()
 
 
 def test_failed_jobs_are_listed_the_latest_first_retried_and_forgotten(storage: DurableStorage, file: Path) -> None:
