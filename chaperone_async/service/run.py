@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -260,7 +261,8 @@ async def _serve_http(face: Face, composed: Composed, listeners: Sequence[Listen
         for runner in [supervisor.runner(name) for name in supervisor.names]:  # a reload may remove one meanwhile
             await runner.until(_has_spawned)
     try:
-        await to_thread.run_sync(import_module, "chaperone_async.service.http.server")
+        with suppress(RuntimeError):  # no thread is to be had, so the loop has to wait
+            await to_thread.run_sync(import_module, "chaperone_async.service.http.server")
         from chaperone_async.service.http.server import serve as serve_http
 
         await serve_http(face, listeners)
@@ -269,9 +271,9 @@ async def _serve_http(face: Face, composed: Composed, listeners: Sequence[Listen
 
 
 def _has_spawned(pool: Pool) -> bool:
-    """Spawns go in the order of slots, so the last one tells."""
+    """Spawns go in the order of slots, so the last one tells; before its first event a pool has none."""
     last = len(pool.slots) - 1
-    return last < 0 or not isinstance(pool.slots[last].state, Spawning)
+    return not isinstance(pool.slots[last].state, Spawning) if last >= 0 else not pool.desired
 
 
 def _perhaps_exit(entry: Entry, supervisor: Supervisor, desk: SignalDesk, ending: _Ending) -> None:
