@@ -143,7 +143,7 @@ def _look_up(job: Job) -> str:
         return ""
     except RedisError:
         return "nothing is known of how it ended"
-    return "" if status == JobStatus.FINISHED else f"its process has ended before it; the job is {status.value} now"
+    return f"its process has ended before it; the job is {status.value} now" if status in _FAILED else ""
 
 
 def _describe(error: BaseException | None) -> str:
