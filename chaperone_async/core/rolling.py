@@ -9,7 +9,7 @@ from chaperone_async.core.pool import Pool
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.sizing import end_surge
 from chaperone_async.core.slots import Lane
-from chaperone_async.core.states import Doom, Finished, Held, Slot
+from chaperone_async.core.states import Doom, Finished, Slot
 from chaperone_async.core.turn import Turn
 
 
@@ -19,8 +19,9 @@ def tend_rolling(turn: Turn) -> None:
     _free_surge(turn)
     while (idle := turn.pool.slots.first(Lane.DUE_IDLE)) is not None:
         _end(turn, idle)
-    if turn.pool.rolling:
-        turn.change(rolling=tuple(index for index in turn.pool.rolling if _awaited(turn.pool.slots[index])))
+    awaited = tuple(index for index in turn.pool.rolling if _awaited(turn.pool.slots[index]))
+    if awaited != turn.pool.rolling:
+        turn.change(rolling=awaited)
     if turn.pool.slots.first(Lane.DUE) is None:
         if turn.pool.surge and not turn.pool.rolling:
             turn.change(surge=0)
@@ -68,8 +69,8 @@ def _relieves(slot: Slot) -> bool:
 
 
 def _awaited(slot: Slot) -> bool:
-    """Whether this slot's next worker is still to become ready."""
-    return not slot.ready and not isinstance(slot.state, Held | Finished)
+    """Whether this slot's next worker is still to become ready: not one that somebody has stopped or paused."""
+    return not slot.ready and slot.hold is None and not isinstance(slot.state, Finished)
 
 
 def _end(turn: Turn, index: int) -> None:

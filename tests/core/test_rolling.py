@@ -295,3 +295,26 @@ def test_a_roll_goes_on_where_one_is_held_by_hand_and_all_are_the_minimum(kind: 
     assert world.slot(2).ready
     assert not old & {world.ref(0), world.ref(2)}
     assert world.pool.surge == 0
+
+
+def test_a_replacement_that_somebody_pauses_while_it_starts_is_not_waited_for() -> None:
+    world = rolling(plan(2))
+    world.up()
+    world.dies(world.ref(0), 0)
+    world.spawned(world.ref(0))
+    world.request(ev.PauseRequested, 0)
+    roll_on(world)
+    assert (world.pool.surge, world.pool.rolling) == (0, ())
+    assert world.states() == ["Frozen", "Running"]
+
+
+def test_an_event_of_a_life_that_is_over_leaves_a_roll_as_it_is() -> None:
+    world = running(plan(2))
+    old = world.ref(0)
+    world.request(ev.RollRequested)
+    world.up()
+    world.dies(old, 0)
+    before = world.pool
+    assert before.rolling == (0,)
+    world.send(ev.Spawned(old, 1, world.now))
+    assert world.pool is before
