@@ -19,6 +19,10 @@ _VARIABLES = {
     _LISTEN: "$CHAPERONE_HTTP_LISTEN",
     ("http", "token"): "$CHAPERONE_TOKEN",
 }
+_WRITTEN_AS: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    ("workers", "min"): ("workers",),
+    ("backlog", "source"): ("autoscale", "source"),
+}
 
 
 class Setting(NamedTuple):
@@ -58,7 +62,8 @@ def _of_pools(config: Config, reading: Reading) -> Iterator[Setting]:
 
 
 def _origin(spec: PoolSpec, keys: tuple[str, ...], layers: tuple[Layer, ...]) -> str:
-    at = nearest(layers, _names(PoolTable, keys))
+    ways = [keys, _WRITTEN_AS.get(keys, keys)]
+    at = next((at for way in ways if (at := nearest(layers, _names(PoolTable, way)))), None)
     if at is not None:
         return at.file if at == layers[0].at else f"{at.file} [defaults]"
     if keys == ("stop", "timeout") and flat(pool_defaults())[keys] != flat(pool_values(spec))[keys]:

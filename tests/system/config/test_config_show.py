@@ -89,6 +89,14 @@ def test_each_value_says_where_it_comes_from(write: Write) -> None:
     assert told["pools.a.stop.timeout"] == ("10s", "shutdown.grace")
 
 
+def test_what_can_be_written_in_two_ways_has_its_origin_in_both(write: Write) -> None:
+    told = shown(write(SCALED))
+    assert (told["pools.a.workers.min"], told["pools.a.workers.max"]) == ((1, "chaperone.toml"), (3, "chaperone.toml"))
+    assert told["pools.a.backlog.source"][1] == "chaperone.toml"
+    told = shown(write(SCALED.replace("backlog.source", "autoscale.source")))
+    assert told["pools.a.backlog.source"][1] == "chaperone.toml"
+
+
 def test_the_socket_that_was_not_listed_is_said_to_be_added(write: Write) -> None:
     pool = '[pools.a]\ncommand = "a"\n'
     listen, origin = shown(write('http.listen = "127.0.0.1:1"\n' + pool))["http.listen"]
@@ -179,16 +187,20 @@ def test_all_files_that_were_read_are_known(write: Write) -> None:
     assert load(path, {}).files == (str(path.absolute()), str(path.absolute().parent / "conf.d/b.toml"))
 
 
-def test_passwords_of_sources_and_in_queries_are_not_told(write: Write) -> None:
-    path = write("""
+@pytest.mark.parametrize("key", ["backlog", "autoscale"])
+def test_passwords_of_sources_and_in_queries_are_not_told(write: Write, key: str) -> None:
+    text = """
         [pools.a]
         command = "w"
+        workers = { min = 1, max = 2 }
+        autoscale.target = 5
         backlog.source = [
             { sql = "postgresql://u:hidden1@h/db", query = "select 1" },
             { http = "http://h/x?token=hidden2&a=1" },
-            { command = ["./d", "--dsn=postgres://u:hidden3@h"] },
+            { command = ["./d", "--dsn=postgres://u:hidden3@h", "${MY_TOKEN}"] },
         ]
-    """)
-    told = str(shown(path))
+    """
+    path = write(text.replace("backlog.", f"{key}."))
+    told = str(shown(path, MY_TOKEN="hidden4"))
     assert "hidden" not in told
     assert "postgresql://***@h/db" in told
