@@ -152,6 +152,14 @@ def test_a_probe_passes_over_a_file_it_may_not_read(write: Write) -> None:
     assert locate_socket(path, {}) == [*default_sockets({}), "127.0.0.1:9001"]
 
 
+@pytest.mark.parametrize("env", [{}, {"CHAPERONE_CONFIG": "chaperone.toml"}])
+def test_a_probe_passes_over_a_file_that_is_being_written(write: Write, env: dict[str, str]) -> None:
+    path = write("[http\nlist")
+    assert locate_socket(None, env) == [*default_sockets({}), "127.0.0.1:9001"]
+    with pytest.raises(ConfigError):
+        locate_socket(path, env)
+
+
 def test_a_probe_without_a_configuration_tries_the_default_places(write: Write, tmp_path: Path) -> None:
     path = write(POOL)
     assert locate_socket(path, {}) == [*default_sockets({}), "127.0.0.1:9001"]
