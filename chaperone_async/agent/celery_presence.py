@@ -46,8 +46,7 @@ class Presence(bootsteps.StartStopStep):
             return
         if self.wanted == bool(self._parked):
             self._change(consumer)
-        full = not consumer.task_consumer.channel.qos.can_consume()  # perhaps with jobs that wait for their time
-        if self._beats and (self._parked or full or worker_state.active_requests):
+        if self._beats and (self._parked or worker_state.active_requests or _is_full(consumer)):
             notify.heartbeat()  # it need not ask for jobs now
 
     def _change(self, consumer: "Any") -> None:
@@ -82,3 +81,8 @@ class Presence(bootsteps.StartStopStep):
             step = next((step for step in consumer.steps if isinstance(step, cls)), None)
             if step is not None:
                 consumer.call_soon(step.look, consumer)
+
+
+def _is_full(consumer: "Any") -> bool:
+    """Perhaps with jobs that wait for their time. On Redis: no channel of RabbitMQ's can tell."""
+    return not consumer.task_consumer.channel.qos.can_consume()

@@ -81,11 +81,13 @@ def test_a_worker_that_may_take_no_more_messages_and_has_no_job_to_do_is_healthy
     assert service.crashes("jobs") == []
 
 
-@pytest.mark.parametrize("kind", ["prefork", "threads"])
+@pytest.mark.parametrize(
+    ("server", "kind"), [("redis_url", "prefork"), ("redis_url", "threads"), ("rabbitmq_url", "prefork")]
+)
 def test_a_paused_worker_lives_on_and_takes_no_job(
-    redis_url: str, open_celery: Open, launch: Launch, kind: str
+    request: pytest.FixtureRequest, open_celery: Open, launch: Launch, server: str, kind: str
 ) -> None:
-    shop = open_celery(redis_url)
+    shop = open_celery(request.getfixturevalue(server))
     service = launch(shop.pool(f'celery.pool = "{kind}"\ncelery.options = ["-lINFO"]'))
     before = service.pids("jobs")
     assert service.cli("pause", "jobs").code == 0
@@ -97,6 +99,7 @@ def test_a_paused_worker_lives_on_and_takes_no_job(
     assert service.cli("resume", "jobs").code == 0
     service.until(lambda: shop.done == [0, 1, 2])
     assert service.pids("jobs") == before
+    assert not service.lines("Error in timer")
 
 
 def test_a_stopped_worker_finishes_its_job_if_it_can(rabbitmq_url: str, open_celery: Open, launch: Launch) -> None:
