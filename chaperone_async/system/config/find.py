@@ -57,7 +57,7 @@ def read_document(path: Path) -> Document | None:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # some editors begin with a mark
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ConfigError([f"{path}: cannot read the configuration: {reason}; name a readable TOML file"]) from error

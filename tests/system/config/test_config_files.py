@@ -65,6 +65,10 @@ def test_a_syntax_error_is_told_with_file_and_line(refused: Refuse, text: str, l
     assert problem.startswith(f"{where}: cannot read the configuration: ")
 
 
+def test_the_mark_that_some_editors_begin_a_file_with_is_no_syntax_error(loaded: Load) -> None:
+    assert loaded("\ufeff" + POOL).pools[0].name == "a"
+
+
 def test_included_files_are_found_beside_the_including_one(write: Write, tmp_path: Path) -> None:
     write('include = ["more/*.toml", "nothing/*.toml"]\n' + POOL, "etc/chaperone.toml")
     write('include = ["../deep.toml"]\n' + OTHER_POOL, "etc/more/b.toml")
