@@ -24,7 +24,7 @@ from chaperone_async.system.environment import Identity, build_environment, find
 from chaperone_async.system.exits import OomLedger, exit_status, find_oom_counter
 from chaperone_async.system.janitor import TOKEN_VARIABLE
 from chaperone_async.system.janitor_link import JanitorLink
-from chaperone_async.system.kin import become_subreaper, children_are_listed, send
+from chaperone_async.system.kin import become_subreaper, children_are_listed, send, unreaped
 from chaperone_async.system.launch import (
     Portions,
     find_argv,
@@ -173,7 +173,7 @@ class OsProcesses:
     def signal(self, ref: WorkerRef, signal: str, to: SignalTarget) -> None:
         number = Signals[signal]
         life = self._lives.get(ref)
-        if life is None or not _unreaped(life.pid):
+        if life is None or not unreaped(life.pid):
             return
         life.killed |= number == SIGKILL
         match to:
@@ -187,7 +187,7 @@ class OsProcesses:
 
     def kill(self, ref: WorkerRef) -> None:
         life = self._lives.get(ref)
-        if life is not None and _unreaped(life.pid):  # once reaped, what it left is being swept
+        if life is not None and unreaped(life.pid):  # once reaped, what it left is being swept
             life.killed = True
             self._sweeper.kill(life)
 
@@ -304,12 +304,3 @@ class OsProcesses:
                 for child in self._children.values():
                     tasks.start_soon(child.aclose)
             await reaper.reap_the_last()
-
-
-def _unreaped(pid: int) -> bool:
-    """Whether the number is still that child's: a turn of the loop passes between the reaping and its being known."""
-    try:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True

@@ -122,6 +122,15 @@ def reap(pid: int) -> bool:
         return True
 
 
+def unreaped(pid: int) -> bool:
+    """Whether the number is still that child's: a turn of the loop passes between the reaping and its being known."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def send(pid: int, number: signal.Signals) -> None:
     """To a process known to be alive and ours; one that has just gone needs no signal."""
     try:

@@ -14,6 +14,7 @@ from chaperone_async.core.expand import expand
 from chaperone_async.core.spec import Launch
 from chaperone_async.system.diagnosis import explain
 from chaperone_async.system.environment import Identity
+from chaperone_async.system.kin import unreaped
 from chaperone_async.system.ports import SpawnError
 
 _PYTHON_IGNORES = frozenset({signal.SIGPIPE, signal.SIGXFSZ})  # and subprocess restores in the child
@@ -163,9 +164,11 @@ async def start_process(
 
 def set_nice(pid: int, launch: Launch) -> None:
     """From outside: it matters little if a program's first moments run at another priority. Raises SpawnError."""
-    if launch.nice is not None:
+    if launch.nice is not None and unreaped(pid):
         try:
             os.setpriority(os.PRIO_PROCESS, pid, launch.nice)
+        except ProcessLookupError:
+            return  # a thread has reaped it, where there are no pidfds
         except PermissionError:
             raise nice_refused(launch) from None
 

@@ -14,6 +14,7 @@ import pytest
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.spec import HealthPolicy, Launch, PoolSpec
 from chaperone_async.system.child import OsProcesses
+from chaperone_async.system.launch import set_nice
 from chaperone_async.system.ports import ExitStatus, Processes
 from tests.system.world import REF, Written, alive, pid_in, until
 
@@ -82,6 +83,15 @@ async def test_directory_umask_and_nice_are_applied(tmp_path: Path) -> None:
         await anyio.to_thread.run_sync(barrier.write_text, "go\n")
         assert await child.wait() == ExitStatus(code=0)
         assert processes.output(REF, 9) == [str(tmp_path), "0027", "5"]
+
+
+async def test_nice_is_for_a_child_that_has_not_ended_already() -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    for not_ours in (ended.pid, os.getpid()):
+        set_nice(not_ours, Launch(nice=before + 1))
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may switch users")
