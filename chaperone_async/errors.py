@@ -61,8 +61,9 @@ class ListenError(ChaperoneError):
 
 
 class StopPool(Exception):
-    """Raised in any callback: stop this pool gracefully and mark it fatal, with the message as the reason."""
+    """Raised in any callback: stop this pool gracefully and mark it fatal, with the message (or an error's) as the
+    reason."""
 
-    def __init__(self, reason: str = "stopped by a callback") -> None:
+    def __init__(self, reason: object = "stopped by a callback") -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = str(reason)

@@ -13,7 +13,7 @@ from chaperone_async.core.reasons import Reason
 from chaperone_async.core.recycle import memory_limit
 from chaperone_async.core.spec import MB
 from chaperone_async.core.states import Frozen, Life, Running, Slot, Spawning, Starting
-from chaperone_async.supervision.hooks import we_are_cancelled
+from chaperone_async.supervision.hooks import told, we_are_cancelled
 from chaperone_async.supervision.runner import PoolRunner
 from chaperone_async.system.ports import Prober, Telemetry, Usage, Verdict
 
@@ -143,7 +143,7 @@ class HealthFeed:
             return
         self._runner.check_works(prober.check)
         if not verdict.passed or self._would_change(life.ref, prober.check):
-            result = CheckResult(life.ref, prober.check, verdict.passed, verdict.detail)
+            result = CheckResult(life.ref, prober.check, verdict.passed, told(verdict.detail))
             self._runner.submit(HealthReported((result,), anyio.current_time()))
 
     def _would_change(self, ref: WorkerRef, check: str) -> bool:

@@ -42,6 +42,11 @@ class Outcome:
     error: str | None = None
 
 
+def told(text: str) -> str:
+    """What a user's function said. A lone surrogate, as in the name of a file that is not UTF-8, is none for JSON."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def we_are_cancelled() -> bool:
     """Whether a cancellation that arrives is meant for us. A user's function may raise that of a task of its own, and
     a task group that sees it would end, without a word."""

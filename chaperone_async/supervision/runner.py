@@ -32,7 +32,7 @@ from chaperone_async.core.step import step
 from chaperone_async.errors import ConfigError, StopPool
 from chaperone_async.supervision.custody import Custody, QueueMaker
 from chaperone_async.supervision.handle import Worker
-from chaperone_async.supervision.hooks import CallbackRunner, Hooks, Threads
+from chaperone_async.supervision.hooks import CallbackRunner, Hooks, Threads, told
 from chaperone_async.supervision.journal import OUTPUT_LINES_KEPT, Journal
 from chaperone_async.supervision.leaving import in_order
 from chaperone_async.supervision.ledger import Ledger
@@ -182,6 +182,7 @@ class PoolRunner:
     def callback_failed(self, what: str, error: str) -> None:
         """Each is counted; one like the last is not told again, for a broken health check fails every second."""
         self.callback_failures += 1
+        error = told(error)
         failure = f"{what}: {error.strip().splitlines()[-1]}"
         if failure != self.last_callback_failure:
             self.last_callback_failure = failure
@@ -196,13 +197,14 @@ class PoolRunner:
 
     def stop_pool(self, what: str, reason: str) -> None:
         """A callback raised StopPool."""
-        self.submit(StopRequested(None, anyio.current_time(), by=what, fatal=reason))
+        self.submit(StopRequested(None, anyio.current_time(), by=what, fatal=told(reason)))
 
     def check_works(self, check: str) -> None:
         self.broken_checks.pop(check, None)
 
     def count_broken_check(self, check: str, detail: str) -> None:
         """A check that could not be made says nothing of the worker; but it is said once."""
+        detail = told(detail)
         if self.broken_checks.get(check) != detail:
             self.broken_checks[check] = detail
             self.tell("check.broken", f"{check}: {detail}")

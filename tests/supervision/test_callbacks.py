@@ -53,6 +53,21 @@ async def test_stop_pool_raised_in_on_crash_is_a_veto_and_marks_the_pool_fatal()
         assert runner.callback_failures == 0
 
 
+async def test_what_a_function_says_can_be_told_in_json() -> None:
+    async def on_crash(worker: Worker) -> None:
+        if world.times("spawn") == [0]:
+            raise RuntimeError("stale \udcff")
+        raise StopPool(OSError("no \udcff"))
+
+    world = FakeWorld(crashes_after(5))
+    async with pool_of(world, heard(), Hooks(on_crash=on_crash)) as runner:
+        runner.count_broken_check("python", "no \udcff")
+        await runner.until(lambda pool: pool.state == "fatal")
+        said = [runner.last_callback_failure, runner.pool.fatal, runner.broken_checks["python"]]
+        assert said == ["on_crash: RuntimeError: stale \\udcff", "no \\udcff", "no \\udcff"]
+        assert all(entry.news.detail.isascii() for entry in world.journal.entries())
+
+
 async def test_a_hanging_async_callback_is_cut_off_and_supervision_goes_on() -> None:
     async def on_crash(worker: Worker) -> None:
         await anyio.sleep_forever()

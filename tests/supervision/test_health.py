@@ -101,6 +101,13 @@ async def test_a_worker_whose_probe_fails_three_times_is_replaced() -> None:
         assert world.journal.crashes("p")[0].death.detail == "http check failed 3 times in a row: 503"
 
 
+async def test_what_a_probe_says_can_be_told_in_json() -> None:
+    world = FakeWorld()
+    async with pool_of(world, plan(health=PROBED), None, FakeProber(Verdict(passed=False, detail="stale \udcff"))):
+        await anyio.sleep(13)
+        assert world.journal.crashes("p")[0].death.detail.endswith("stale \\udcff")
+
+
 async def test_a_probe_that_could_not_be_made_is_neither_pass_nor_fail_and_is_told_once() -> None:
     world, prober = FakeWorld(), FakeProber(PASS)
     async with pool_of(world, plan(health=PROBED), None, prober) as runner:
