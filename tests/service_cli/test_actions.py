@@ -9,7 +9,7 @@ from pathlib import Path
 from subprocess import Popen
 
 import pytest
-from anyio import to_thread
+from anyio import create_task_group, to_thread
 
 from chaperone_async.core.events import WorkerRef
 from tests.service.acting import AT_ONCE, Stage, acting
@@ -135,6 +135,17 @@ async def test_what_cannot_be_changes_nothing_and_says_why(
 async def test_nothing_is_begun_where_one_of_several_targets_is_unknown(type_: Type, stage: Stage) -> None:
     assert (await type_("stop emails nope")).code == 1
     assert await statuses(stage, "emails") == ["running", "running"]
+
+
+async def test_what_was_begun_before_a_refusal_is_told(type_: Type, stage: Stage) -> None:
+    async with create_task_group() as tasks:
+        tasks.start_soon(stage.supervisor.remove, "slow")
+        ended = await type_("stop emails slow --format json")
+        tasks.cancel_scope.cancel()
+    (operation,) = (await stage.ask("GET", "/operations")).document["operations"]
+    begun, refused = ended.err.splitlines()
+    assert begun == f"stop emails: begun, operation {operation['id']}"
+    assert (ended.code, ended.out, "'slow': it is being removed" in refused) == (4, "", True)
 
 
 async def test_a_supervisor_that_shuts_down_refuses(type_: Type, stage: Stage) -> None:

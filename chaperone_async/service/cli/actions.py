@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from chaperone_async.errors import ChaperoneError
 from chaperone_async.service.cli.options import Run, Subparsers, add_command, add_connection, add_format, connect
 from chaperone_async.service.cli.outcome import DONE
 from chaperone_async.service.cli.probe import DEFAULT_TIMEOUT
@@ -89,8 +90,16 @@ def run_signal(args: argparse.Namespace) -> int:
 
 def _ask(args: argparse.Namespace, action: str, body: dict[str, object] | None) -> int:
     client = _connect(args)
-    paths = find_paths(client, args.targets)
-    return _finish(args, client, [client.change("POST", f"{path}/{action}", body) for path in paths])
+    begun: list[Document] = []
+    try:
+        for path in find_paths(client, args.targets):
+            begun += [client.change("POST", f"{path}/{action}", body)]
+    except ChaperoneError:
+        from chaperone_async.service.cli.waiting import tell_begun
+
+        tell_begun(begun, sys.stderr)
+        raise
+    return _finish(args, client, begun)
 
 
 def run_scale(args: argparse.Namespace) -> int:

@@ -68,10 +68,10 @@ def title(operation: Document) -> str:
     return f"{operation['action']} {operation['target']}"
 
 
-def tell_begun(operations: list[Document]) -> None:
+def tell_begun(operations: list[Document], stream: TextIO | None = None) -> None:
     for operation in operations:
         detail = f": {operation['detail']}" if operation["detail"] else ""
-        print(printable(f"{title(operation)}: begun, operation {operation['id']}{detail}"))
+        print(printable(f"{title(operation)}: begun, operation {operation['id']}{detail}"), file=stream)
 
 
 def tell_ends(operations: list[Document], *, quiet: bool) -> None:
