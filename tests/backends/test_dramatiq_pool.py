@@ -311,3 +311,14 @@ def test_a_worker_lets_go_of_its_jobs_only_when_the_supervisor_says_so() -> None
         " --processes 1 --threads 4 --worker-shutdown-timeout 604800000 --verbose"
     )
     assert [rung.signal for rung in plan.then] == ["SIGTERM"]
+
+
+@pytest.mark.parametrize(
+    ("stop_timeout", "job_timeout", "patience"), [(20.0, None, "60000"), (90.0, None, "90000"), (20.0, 300.0, "360000")]
+)
+def test_a_worker_that_has_lost_a_process_does_not_wait_for_the_others_for_days(
+    stop_timeout: float, job_timeout: float | None, patience: str
+) -> None:
+    table = asked(app=("proj",), processes=2)
+    plan = Backend().plan(replace(table, stop_timeout=stop_timeout, job=JobOptions(timeout=job_timeout)))
+    assert plan.command[plan.command.index("--worker-shutdown-timeout") + 1] == patience

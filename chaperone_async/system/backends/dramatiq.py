@@ -17,7 +17,8 @@ from chaperone_async.system.config.keys import About, Table
 MAX_DEATHS = 3
 _AGENT = "chaperone_async.agent.dramatiq"
 _LETTING_GO = 2.0  # seconds, for one that was told to drop its jobs
-_PATIENCE = 7 * 86_400_000  # milliseconds; then it would drop them by itself
+_PATIENCE = 7 * 86_400.0  # seconds; then it would drop them by itself
+_SHORTER = 60.0  # seconds, at least
 _NO_ORDER = "the order of its queues means nothing to Dramatiq: its workers take from all of them alike"
 _OF_THE_ACTOR = {
     "tries": "each of Dramatiq's actors has its own; write @dramatiq.actor(max_retries=2), and remove it",
@@ -62,7 +63,7 @@ class Dramatiq:
             command=(
                 asked.python, "-m", "dramatiq", *app, _AGENT, "--queues", *asked.queues,
                 "--processes", f"{options.processes or 1:d}", "--threads", f"{options.threads or 1:d}",
-                "--worker-shutdown-timeout", f"{_PATIENCE:d}", *further,
+                "--worker-shutdown-timeout", f"{1000 * _patience(asked):.0f}", *further,
             ),
             env=(("CHAPERONE_DRAMATIQ_BROKER", app[0]),),
             reports=True,
@@ -77,6 +78,14 @@ class Dramatiq:
             needs=("dramatiq",),
             warning=_NO_ORDER if len(asked.queues) > 1 else None,
         )  # fmt: skip
+
+
+def _patience(asked: Asked) -> float:
+    """Seconds for the jobs of one that ends. When one of several processes has died the others end, too, unasked, and
+    so long the worker does nothing but wait for them."""
+    if (asked.options.processes or 1) == 1:
+        return _PATIENCE
+    return (asked.job.timeout or 0.0) + max(asked.stop_timeout, _SHORTER)
 
 
 def _modules(options: DramatiqTable) -> list[str]:
