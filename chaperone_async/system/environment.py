@@ -14,6 +14,9 @@ from chaperone_async.system.ports import SpawnError
 _NOT_INHERITED = frozenset({b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID", b"CHAPERONE_TOKEN"})
 """Meant for the supervisor itself: its own service manager's socket, and its secret."""
 
+HIGHEST_ID = (1 << 32) - 2
+"""Of users and groups: to the kernel the next one means no change, so that root would stay root."""
+
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=\s*(.*?)\s*$", re.DOTALL)
 _SINGLE = re.compile(r"'([^']*)'\s*(?:#.*)?$")
 _DOUBLE = re.compile(r'"((?:[^"\\]|\\.)*)"\s*(?:#.*)?$')
@@ -32,7 +35,7 @@ class Identity:
 
 
 def find_identity(launch: Launch) -> Identity:
-    """Raises SpawnError for an unknown user or group."""
+    """Raises SpawnError for an unknown user or group, and for a number that none can have."""
     uid, gid = os.geteuid(), os.getegid()
     if launch.user is None and launch.group is None:
         return Identity(uid, gid, None, None, switch=False)
@@ -51,7 +54,7 @@ def find_identity(launch: Launch) -> Identity:
 
 def _find_user(name: str) -> tuple[int, pwd.struct_passwd | None]:
     try:
-        user = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+        user = pwd.getpwuid(_number("user", name)) if name.isdecimal() else pwd.getpwnam(name)
     except KeyError:
         if name.isdecimal():  # a number needs no name: images often run as 1000 without an entry
             return int(name), None
@@ -63,13 +66,20 @@ def _find_user(name: str) -> tuple[int, pwd.struct_passwd | None]:
 
 def _find_group(name: str) -> int:
     if name.isdecimal():
-        return int(name)
+        return _number("group", name)
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
         raise SpawnError(
             f"cannot run as group {name!r}: no such group; name one of the system's groups, or a number"
         ) from None
+
+
+def _number(kind: str, name: str) -> int:
+    number = int(name)
+    if number > HIGHEST_ID:
+        raise SpawnError(f"cannot run as {kind} {name!r}: no {kind} can have this number; the highest is {HIGHEST_ID}")
+    return number
 
 
 def inherited_environment() -> dict[bytes, bytes]:

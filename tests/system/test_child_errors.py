@@ -54,6 +54,8 @@ async def test_the_directory_is_told_from_the_program(tmp_path: Path) -> None:
 async def test_the_user_and_the_group() -> None:
     assert "user 'nosuch': no such user" in await error_of(("true",), Launch(user="nosuch"))
     assert "group 'nosuch': no such group" in await error_of(("true",), Launch(group="nosuch"))
+    assert "no user can have this number" in await error_of(("true",), Launch(user="4294967295"))
+    assert "no group can have this number" in await error_of(("true",), Launch(group="99999999999"))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="tried as an unprivileged user, which root can become")

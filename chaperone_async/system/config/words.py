@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Self
 
 from chaperone_async.system.config.problems import advise
 from chaperone_async.system.config.units import Schema
+from chaperone_async.system.environment import HIGHEST_ID
 
 _BRACKETED = r"\[[0-9A-Fa-f:.]+(?:%\w+)?\]"
 _HOST = rf"(?:{_BRACKETED}|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?)"
@@ -38,16 +39,18 @@ class Account(Text):
 
     __slots__ = ()
     form = r"[^\s:/]*"
-    why = 'is not an account; write a name such as "www-data", or a number'
+    why = f'is not an account; write a name such as "www-data", or a number up to {HIGHEST_ID}'
 
     @classmethod
     def parse(cls, value: object) -> Self:
-        plain_number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 32
-        return super().parse(str(value) if plain_number else value)
+        account = super().parse(str(value) if type(value) is int else value)
+        if account.removeprefix("-").isdecimal() and not 0 <= int(account) <= HIGHEST_ID:
+            raise ValueError(cls.why)
+        return account
 
     @classmethod
     def schema(cls) -> Schema:
-        return super().schema() | {"type": ["string", "integer"], "minimum": 0, "maximum": (1 << 32) - 1}
+        return super().schema() | {"type": ["string", "integer"], "minimum": 0, "maximum": HIGHEST_ID}
 
 
 class Token(Text):

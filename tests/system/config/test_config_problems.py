@@ -58,6 +58,9 @@ WRONG = [
     ('backlog.source = { sql = "localhost" }', "backlog.source.sql: 'localhost' is not a database URL"),
     ('backlog.source = { http = "http://a/", pointer = "a" }', "backlog.source.pointer: 'a' is not a JSON pointer"),
     ("user = 1979-05-27", "user: 1979-05-27 is not an account"),
+    ("user = -1", "user: -1 is not an account"),
+    ('user = "99999999999"', "user: '99999999999' is not an account"),
+    ("group = 4294967295", "group: 4294967295 is not an account; write a name such as "),
     (f"crash_records = {'9' * 80}", "crash_records: a huge number is out of range"),
 ]
 """Lines in a pool's table, and what is told of them."""

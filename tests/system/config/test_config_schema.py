@@ -18,8 +18,8 @@ from tests.system.config.test_config_values import DOCUMENTED
 PROJECT = Path(__file__).parents[3]
 SCHEMA = make_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
-NOT_BY_TYPE = ('command = "echo \'x"', "health.interval = inf", 'http.tls = { cert = "x" }')
-"""A quote that is not closed, a number that JSON does not have, and a key that another one needs."""
+NOT_BY_TYPE = ('command = "echo \'x"', "health.interval = inf", 'http.tls = { cert = "x" }', 'user = "99999999999"')
+"""A quote that is not closed, numbers that JSON and the system do not have, and a key that another one needs."""
 
 
 def complaints(text: str) -> list[str]:
