@@ -2,11 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Generator
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar
-
-import anyio
-from anyio import from_thread
-from anyio.lowlevel import current_token
+from typing import Any, Protocol
 
 from chaperone_async.core import events as ev
 from chaperone_async.core.actions import Death
@@ -20,8 +16,8 @@ from chaperone_async.core.status import Activity, Status, status_of
 from chaperone_async.supervision.hooks import in_callback
 from chaperone_async.supervision.readings import Readings
 from chaperone_async.system.ports import Processes, Telemetry, TelemetrySource, Usage
+from chaperone_async.system.threads import LoopThread
 
-T = TypeVar("T")
 _SILENT = Telemetry()
 
 
@@ -69,7 +65,7 @@ class Worker:
     def __init__(self, keeper: Keeper, ref: WorkerRef) -> None:
         self._keeper = keeper
         self._ref = ref
-        self._loop = current_token()
+        self._loop = LoopThread()
         slot = self._slot
         if slot is None or slot.life is None:
             raise LookupError(f"cannot look at worker {ref.generation} of slot {ref.slot}: its life is over")
@@ -139,7 +135,7 @@ class Worker:
         death = self._death
         if death is not None:
             return timedelta(seconds=death.uptime)
-        return timedelta(seconds=self._in_loop(anyio.current_time) - self._life.spawned_at)
+        return timedelta(seconds=self._loop.now() - self._life.spawned_at)
 
     @property
     def last_health_check(self) -> datetime | None:
@@ -196,7 +192,7 @@ class Worker:
 
     def logs(self, lines: int = 100) -> list[str]:
         """The last lines it wrote, oldest first."""
-        return list(self._in_loop(self._keeper.processes.output, self._ref, lines))
+        return list(self._loop.call(self._keeper.processes.output, self._ref, lines))
 
     def restart(self) -> Requested:
         """Stop it gracefully; another takes its slot."""
@@ -228,7 +224,7 @@ class Worker:
         ],
     ) -> None:
         by = "a callback" if in_callback.get() else "the program"
-        self._in_loop(lambda: self._keeper.submit(request(self._ref, anyio.current_time(), by)))
+        self._loop.call(lambda: self._keeper.submit(request(self._ref, self._loop.now(), by)))
 
     async def _gone(self) -> None:
         await self._keeper.until(lambda _: self._is_not(Starting, Running, Frozen, Stopping, Killing))
@@ -236,11 +232,3 @@ class Worker:
     def _is_not(self, *states: type) -> bool:
         slot = self._slot
         return slot is None or not isinstance(slot.state, states)
-
-    def _in_loop(self, function: Callable[..., T], *args: Any) -> T:
-        """Call it in the event loop's thread, from whatever thread we are in."""
-        try:
-            anyio.get_current_task()
-        except RuntimeError:
-            return from_thread.run_sync(function, *args, token=self._loop)
-        return function(*args)

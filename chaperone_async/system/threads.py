@@ -10,8 +10,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
 from functools import partial
-from threading import Condition, Thread
+from threading import Condition, Thread, get_ident
 from typing import Any, TypeVar, cast
+
+from anyio import from_thread
+from anyio.lowlevel import current_token
 
 T = TypeVar("T")
 
@@ -67,6 +70,24 @@ class DaemonThreads:
                 return self._calls.popleft()
             self._threads -= 1
             return None
+
+
+class LoopThread:
+    """The thread of the event loop that is running here, as it is reached from any: also from a callback of the loop's
+    own, which is no task, and from a thread that has a loop of its own."""
+
+    def __init__(self) -> None:
+        self._token = current_token()
+        self._thread = get_ident()
+
+    def now(self) -> float:
+        """By the loop's clock."""
+        return self.call(self._token.backend_class.current_time)
+
+    def call(self, function: Callable[..., T], *arguments: object) -> T:
+        if get_ident() == self._thread:
+            return function(*arguments)
+        return from_thread.run_sync(function, *arguments, token=self._token)
 
 
 def _outcome(call: Callable[[], object]) -> _Outcome:

@@ -102,6 +102,30 @@ async def async_veto(worker: Worker) -> None:
     veto(worker)
 
 
+async def test_a_worker_may_be_asked_by_the_loop_itself_and_beside_a_loop_of_the_callback_s_own() -> None:
+    told: list[tuple[timedelta, list[str]]] = []
+
+    def ask(worker: Worker) -> None:
+        told.append((worker.uptime, worker.logs()))
+        worker.restart()
+
+    async def on_unhealthy(worker: Worker) -> None:
+        asyncio.get_running_loop().call_soon(ask, worker)
+
+    async def within(worker: Worker) -> None:
+        ask(worker)
+
+    for callback in (on_unhealthy, lambda worker: asyncio.run(within(worker))):
+        pool = pool_of(STEADY).on_unhealthy(callback)
+        async with supervised(pool):
+            await eventually(ready(pool))
+            (pid,) = pids(pool)
+            os.kill(pid, signal.SIGSTOP)
+            await eventually(lambda: pids(pool) not in ([pid], []))  # noqa: B023  called at once
+            assert pool.status()["callback_failures"] == 0
+    assert len(told) == 2
+
+
 VETOES: list[tuple[str, Callable[[WorkerPoolSupervisor], WorkerPoolSupervisor], list[str]]] = [
     ("on_crash", lambda pool: pool.on_crash(veto), CRASHES),
     ("async on_crash", lambda pool: pool.on_crash(async_veto), CRASHES),
