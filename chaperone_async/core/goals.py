@@ -73,7 +73,7 @@ def replaced(old: frozenset[int], target: Target = None) -> Goal:
         if left > sum(isinstance(slot.state, Frozen) for slot in lives):
             return _never_ready(pool) or _stuck(pool) or Underway(f"{len(old) - left} of {len(old)} replaced")
         if target is None:
-            return _never_ready(pool) or _settled(pool)
+            return _never_ready(pool) or _stuck(pool) or _settled(pool)
         return _one_ready(pool, target.slot if isinstance(target, WorkerRef) else target)
 
     return look
@@ -213,8 +213,11 @@ def _never_ready(pool: Pool) -> Missed | None:
 def _stuck(pool: Pool) -> Missed | None:
     """A replacement that does not get up keeps the old ones in place."""
     for index in (*pool.rolling, *range(pool.width, len(pool.slots))):
-        if pool.slots[index].history.looping and not pool.slots[index].ready:
-            return Missed(f"the replacement is in a crash loop: {pool.slots[index].last_error}; the old workers stay")
+        slot = pool.slots[index]
+        if slot.history.looping and not slot.ready:
+            return Missed(f"the replacement is in a crash loop: {slot.last_error}; the old workers stay")
+        if isinstance(slot.state, Finished) and slot.last_error:
+            return Missed(f"the replacement has crashed for good: {slot.last_error}")
     return None
 
 

@@ -81,7 +81,7 @@ def tend_change(turn: Turn) -> None:
         if death is not None and _speaks_against(turn.pool.spec, change, death):
             change = replace(change, failures=change.failures + 1)
             turn.change(change=change)
-            if death.reason in _HOPELESS or change.failures >= turn.pool.spec.restart.crash_loop.count:
+            if _is_hopeless(turn.pool.spec, change, death):
                 _take_back(turn, change, f"{_count(change.failures)} ended early, the last: {death.detail}")
                 return
 
@@ -113,6 +113,12 @@ def _speaks_against(spec: PoolSpec, change: Change, death: Death) -> bool:
     if not death.crashed or death.ref.generation < change.first:
         return False
     return death.uptime < spec.restart.crash_loop.early or death.reason in _HOPELESS
+
+
+def _is_hopeless(spec: PoolSpec, change: Change, death: Death) -> bool:
+    """Where nobody follows the dead, the first one is the last that could be tried."""
+    tries = 1 if spec.restart.mode == "never" else spec.restart.crash_loop.count
+    return death.reason in _HOPELESS or change.failures >= tries
 
 
 def _count(failures: int) -> str:

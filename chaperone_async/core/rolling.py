@@ -65,12 +65,17 @@ def _next(pool: Pool) -> int | None:
 
 def _relieves(slot: Slot) -> bool:
     """Whether this slot of the surge stands in for another. One that has finished as it should proves as much."""
-    return slot.ready or isinstance(slot.state, Finished)
+    return slot.ready or _has_succeeded(slot)
+
+
+def _has_succeeded(slot: Slot) -> bool:
+    """Not where it crashed, and the policy wants no successor even so."""
+    return isinstance(slot.state, Finished) and not slot.last_error
 
 
 def _awaited(slot: Slot) -> bool:
     """Whether this slot's next worker is still to become ready: not one that somebody has stopped or paused."""
-    return not slot.ready and slot.hold is None and not isinstance(slot.state, Finished)
+    return not slot.ready and slot.hold is None and not _has_succeeded(slot)
 
 
 def _end(turn: Turn, index: int) -> None:

@@ -114,6 +114,20 @@ def test_a_roll_is_missed_when_a_later_replacement_crash_loops() -> None:
     assert "the replacement is in a crash loop: exit code 1" in why(goal(world.pool))
 
 
+def test_a_roll_is_missed_when_a_replacement_crashes_that_is_never_restarted() -> None:
+    world = running(plan(1, restart=RestartPolicy(mode="never")))
+    first = replaced(generations(world.pool))
+    world.request(ev.RollRequested)
+    world.crash(1)
+    assert why(first(world.pool)) == "the replacement has crashed for good: exit code 1"
+    second = replaced(generations(world.pool))
+    world.request(ev.RollRequested)
+    world.up()
+    world.dies(world.ref(0), 0)
+    world.crash(0)
+    assert why(second(world.pool)) == "the replacement has crashed for good: exit code 1"
+
+
 def test_a_worker_that_was_started_and_has_finished_is_no_longer_waited_for() -> None:
     world = running(plan(1, restart=RestartPolicy(mode="on-failure")))
     world.dies(world.ref(0), 0)

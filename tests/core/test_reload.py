@@ -197,6 +197,16 @@ def test_workers_that_never_get_ready_are_taken_back() -> None:
     assert world.states() == ["Running", "Running"]
 
 
+def test_the_first_crash_of_workers_that_are_never_restarted_takes_a_change_back() -> None:
+    world = running(plan(2, restart=RestartPolicy(mode="never")))
+    old = [world.ref(0), world.ref(1)]
+    world.reload(command=("bad",))
+    fail_new_workers(world, ("w",))
+    assert world.pool.spec == world.spec
+    assert [world.ref(0), world.ref(1)] == old
+    assert world.kinds()[-1] != "pool.reloaded"
+
+
 def test_new_workers_that_were_ready_go_again_when_the_change_is_taken_back() -> None:
     world = running(plan(3, restart=RestartPolicy(crash_loop=CrashLoop(count=2))))
     world.reload(command=("bad",))

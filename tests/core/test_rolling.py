@@ -261,6 +261,19 @@ def test_a_surge_that_has_finished_as_it_should_does_not_hold_up_a_roll() -> Non
     assert all(world.ref(index).generation > 3 for index in range(2))
 
 
+def test_a_replacement_that_crashes_for_good_leaves_the_others_running() -> None:
+    world = rolling(plan(2, restart=RestartPolicy(mode="never")))
+    world.crash(2)
+    world.obey()
+    assert world.states() == ["Running", "Running", "Finished"]
+    world.request(ev.RollRequested)
+    world.up()
+    world.dies(world.ref(0), 0)
+    world.crash(0)
+    world.obey()
+    assert world.states() == ["Finished", "Running", "Running"]
+
+
 def test_a_surge_of_an_older_roll_is_replaced_before_the_others() -> None:
     world = rolling(plan(3))
     world.up()
