@@ -95,6 +95,18 @@ def test_config_schema_prints_the_schema(chaperone: Chaperone) -> None:
     assert (ended.code, json.loads(ended.out)) == (0, make_schema())
 
 
+@pytest.mark.parametrize("word", ["check", "schema"])  # short and long: at the end, and in the middle
+def test_an_output_that_takes_no_more_is_told_in_one_line(chaperone: Chaperone, word: str) -> None:
+    directory = chaperone.write(POOL).parent
+    argv, env = chaperone.argv("config", word), chaperone.env
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            argv, cwd=directory, env=env, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    told = "chaperone: cannot write the output: no space left on device\n"
+    assert (ended.returncode, ended.stderr) == (1, told)
+
+
 @pytest.mark.parametrize("words", ["init", "config show", "config schema", "doctor"])
 def test_each_command_has_help_with_an_example(chaperone: Chaperone, words: str) -> None:
     assert f"example:\n  chaperone {words}" in chaperone(*words.split(), "--help").out

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterable
+from errno import EDQUOT, ENOSPC
 
 from chaperone_async.errors import ChaperoneError, ConfigError
 
@@ -56,6 +57,12 @@ def settle(command: Callable[[], int]) -> int:
     except BrokenPipeError:  # `| head` has seen enough
         _forget_stdout()
         return DONE
+    except OSError as error:
+        if error.errno not in {ENOSPC, EDQUOT} or error.filename is not None:
+            raise
+        print(f"chaperone: cannot write the output: {str(error.strerror).lower()}", file=sys.stderr)
+        _forget_stdout()
+        return NO
     except KeyboardInterrupt:
         return INTERRUPTED
     return code
