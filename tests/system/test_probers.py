@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -223,6 +224,25 @@ async def test_a_host_without_an_address_says_nothing_about_the_worker(check: st
     verdict = await probe(only(spec))
     assert verdict.passed is None
     assert verdict.detail.startswith("cannot look up the host: ")
+
+
+@pytest.mark.parametrize("check", ["http", "tcp"])
+async def test_lookups_that_hang_say_nothing_about_a_worker_and_do_not_hold_up_an_address_of_numbers(
+    check: str,
+) -> None:
+    release = threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        asyncio.get_running_loop().set_default_executor(threads)
+        threads.submit(release.wait)
+        try:
+            async with serving(saying("HTTP/1.1 200 OK\r\n\r\n") if check == "http" else hang) as port:
+                for host, passed in (("localhost", None), ("127.0.0.1", True)):
+                    health = {"http": f"http://{host}:{port}/"} if check == "http" else {"tcp": f"{host}:{port}"}
+                    verdict = await probe(only(pool(timeout=10.0 if passed else 0.1, **health)))
+                    assert verdict.passed is passed
+                    assert passed or verdict.detail == "the host 'localhost' was not looked up within 0.1 s"
+        finally:
+            release.set()
 
 
 def free_port() -> int:

@@ -5,13 +5,17 @@ import errno
 import re
 import socket
 import ssl
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.expand import placeholders
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.errors import ConfigError
 from chaperone_async.system.ports import Verdict
+
+Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
+"""As getaddrinfo gives them."""
 
 _ADDRESS = re.compile(r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>\d+)")
 _OURS = frozenset(
@@ -37,11 +41,20 @@ def refuse(spec: PoolSpec, check: str, why: str) -> NoReturn:
     raise ConfigError([f"cannot check pool {spec.name!r} by {check}: {why}"])
 
 
-async def connect(host: str, port: int) -> socket.socket:
-    """To the first of the host's addresses that answers. Raises the last one's OSError."""
+async def look_up(host: str, port: int) -> Sequence[Address]:
+    """A number is read here: the threads for names may all wait for a name server that does not answer. Raises
+    OSError."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+async def connect(addresses: Sequence[Address]) -> socket.socket:
+    """To the first that answers. Raises the last one's OSError."""
     loop = asyncio.get_running_loop()
     failure: OSError | None = None
-    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    for family, kind, protocol, _, address in addresses:
         connection = socket.socket(family, kind, protocol)
         try:
             connection.settimeout(0)
@@ -54,7 +67,7 @@ async def connect(host: str, port: int) -> socket.socket:
             raise
         else:
             return connection
-    raise failure or OSError(f"the name {host!r} has no address")
+    raise failure or OSError("the name has no address")
 
 
 def judge(error: OSError) -> Verdict:
@@ -75,6 +88,10 @@ def judge(error: OSError) -> Verdict:
 def unusable(address: ValueError) -> Verdict:
     """Tried out when the pool was made, but scaled beyond since: a port of `80{slot}` ends somewhere."""
     return Verdict(passed=None, detail=str(address))
+
+
+def not_looked_up(host: str, seconds: float) -> Verdict:
+    return Verdict(passed=None, detail=f"the host {host!r} was not looked up within {seconds:g} s")
 
 
 def no_answer(seconds: float) -> Verdict:

@@ -13,7 +13,16 @@ from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.expand import expand, placeholders
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.system.ports import Verdict
-from chaperone_async.system.probers.connecting import connect, judge, no_answer, refuse, sample_values, unusable
+from chaperone_async.system.probers.connecting import (
+    connect,
+    judge,
+    look_up,
+    no_answer,
+    not_looked_up,
+    refuse,
+    sample_values,
+    unusable,
+)
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?\r?\n")
 _MOST_READ = 4096
@@ -52,10 +61,12 @@ class HttpProber:
 
     async def _ask(self, target: _Target) -> Verdict:
         timeout = self._spec.health.timeout
-        verdict = no_answer(timeout)
+        verdict = not_looked_up(target.host, timeout)
         with anyio.move_on_after(timeout):
             try:
-                connection = await connect(target.host, target.port)
+                addresses = await look_up(target.host, target.port)
+                verdict = no_answer(timeout)
+                connection = await connect(addresses)
                 reader, writer = await asyncio.open_connection(
                     sock=connection,
                     ssl=self._tls,

@@ -9,7 +9,9 @@ from chaperone_async.system.ports import Verdict
 from chaperone_async.system.probers.connecting import (
     connect,
     judge,
+    look_up,
     no_answer,
+    not_looked_up,
     refuse,
     sample_values,
     split_address,
@@ -34,10 +36,13 @@ class TcpProber:
         except ValueError as error:
             return unusable(error)
         timeout = self._spec.health.timeout
+        late = not_looked_up(host, timeout)
         with anyio.move_on_after(timeout):
             try:
-                (await connect(host, port)).close()
+                addresses = await look_up(host, port)
+                late = no_answer(timeout)
+                (await connect(addresses)).close()
             except OSError as error:
                 return judge(error)
             return Verdict(passed=True)
-        return no_answer(timeout)
+        return late
