@@ -162,11 +162,12 @@ class StopRequested:
 
 @dataclass(frozen=True, slots=True)
 class RestartRequested:
-    """Stop now and start again, without waiting for a replacement."""
+    """Stop now and start again, without waiting for a replacement. `wakes`: also what is stopped or paused."""
 
     target: Target
     at: float
     by: str = "operator"
+    wakes: bool = True
 
 
 @dataclass(frozen=True, slots=True)

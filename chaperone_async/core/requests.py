@@ -44,9 +44,15 @@ def stop(turn: Turn, request: ev.StopRequested) -> None:
 
 
 def restart(turn: Turn, request: ev.RestartRequested) -> None:
+    if not request.wakes and _is_held(turn, request.target):
+        return
     doom = Doom(Reason.RESTART, f"restarted by {request.by}", by=request.by)
     for slot in _to_restart(turn, request.target, "pool.restarting", request.by):
         turn.apply(slot.index, Halt(doom, slot.hold, turn.at))
+
+
+def _is_held(turn: Turn, target: ev.Target) -> bool:
+    return turn.pool.hold is not None or any(turn.pool.slots[index].hold is not None for index in turn.targets(target))
 
 
 def roll(turn: Turn, request: ev.RollRequested) -> None:

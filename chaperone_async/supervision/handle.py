@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Generator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Protocol
 
 from chaperone_async.core import events as ev
@@ -195,8 +196,9 @@ class Worker:
         return list(self._loop.call(self._keeper.processes.output, self._ref, lines))
 
     def restart(self) -> Requested:
-        """Stop it gracefully; another takes its slot."""
-        self._ask(ev.RestartRequested)
+        """Stop it gracefully; another takes its slot. A callback's order comes late: it undoes no stop and no
+        pause."""
+        self._ask(partial(ev.RestartRequested, wakes=not in_callback.get()))
         return Requested(self._gone)
 
     def stop(self) -> Requested:
@@ -217,12 +219,7 @@ class Worker:
         self._ask(ev.ResumeRequested)
         return Requested(lambda: self._keeper.until(lambda _: self._is_not(Frozen)))
 
-    def _ask(
-        self,
-        request: type[
-            ev.RestartRequested | ev.StopRequested | ev.KillRequested | ev.PauseRequested | ev.ResumeRequested
-        ],
-    ) -> None:
+    def _ask(self, request: Callable[[ev.WorkerRef, float, str], ev.Request]) -> None:
         by = "a callback" if in_callback.get() else "the program"
         self._loop.call(lambda: self._keeper.submit(request(self._ref, self._loop.now(), by)))
 

@@ -157,6 +157,18 @@ def test_a_restart_of_a_stopped_slot_starts_it() -> None:
     assert world.states()[0] == "Spawning"
 
 
+@pytest.mark.parametrize("kind", [ev.StopRequested, ev.PauseRequested])
+@pytest.mark.parametrize("target", [None, 0])
+def test_a_restart_that_may_wake_nobody_leaves_what_is_held_as_it_is(kind: type, target: int | None) -> None:
+    world = running(plan(2))
+    world.request(kind, target)
+    before = world.pool
+    world.send(ev.RestartRequested(world.ref(0), world.now, wakes=False))
+    assert world.pool is before
+    world.send(ev.RestartRequested(0, world.now))
+    assert world.slot(0).hold is None
+
+
 def test_a_restart_ends_gracefully_and_does_not_wait_for_a_replacement() -> None:
     world = running(plan(2))
     world.request(ev.RestartRequested)

@@ -154,6 +154,18 @@ async def test_on_unhealthy_may_restart_the_worker() -> None:
         assert world.journal.crashes("p")[0].death.detail == "restarted by a callback"
 
 
+async def test_a_restart_by_a_callback_undoes_no_stop() -> None:
+    async def on_unhealthy(worker: Worker) -> None:
+        runner.submit(ev.StopRequested(None, anyio.current_time()))
+        worker.restart()
+
+    world = FakeWorld(Script(obeys_term_after=1))
+    world.usage[FIRST] = Usage(state="T")
+    async with pool_of(world, asked(), Hooks(on_unhealthy=on_unhealthy)) as runner:
+        await anyio.sleep(10)
+        assert runner.pool.state == "stopped"
+
+
 async def test_the_end_of_on_unhealthy_is_not_taken_for_the_end_of_on_crash() -> None:
     async def on_unhealthy(worker: Worker) -> None:
         await anyio.sleep(4)  # until second 7
