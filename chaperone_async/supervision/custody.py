@@ -21,6 +21,8 @@ Page = tuple[int, PoolQueue | None]
 """A queue, and the first generation of workers that take from it."""
 
 _PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds, before it is tried once more to put jobs back
+_LOYALTY = 86_400.0  # seconds, to a queue that is the pool's no more
+_MOST_WAITING = 1000  # dead workers whose jobs are yet to be put back
 
 
 class Custody:
@@ -30,6 +32,7 @@ class Custody:
         self._make_queue = make_queue
         self._queues: list[Page] = [(0, make_queue(spec))]
         self._turns: WeakKeyDictionary[PoolQueue, anyio.Lock] = WeakKeyDictionary()
+        self._waiting = 0
 
     @property
     def queue(self) -> PoolQueue | None:
@@ -83,9 +86,28 @@ class Custody:
     async def _put_back_later(self, queue: PoolQueue, dead: DeadWorker) -> int:
         """One dead worker after another: many may have died of the outage. Their jobs are not blamed, or it would be
         for each time that it is tried."""
-        await anyio.sleep(_PAUSE)
-        async with self._turns.setdefault(queue, anyio.Lock()):
-            return await _insist(queue, dead)
+        if self._waiting == _MOST_WAITING:
+            raise QueueError(f"it is not tried again: the jobs of {_MOST_WAITING} others wait for that")
+        self._waiting += 1
+        try:
+            given_up_at = anyio.current_time() + _LOYALTY
+            await anyio.sleep(_PAUSE)
+            async with self._turns.setdefault(queue, anyio.Lock()):
+                return await self._insist(queue, dead, given_up_at)
+        finally:
+            self._waiting -= 1
+
+    async def _insist(self, queue: PoolQueue, dead: DeadWorker, given_up_at: float) -> int:
+        """Jobs put back, once the queue can be reached again."""
+        pause = _PAUSE
+        while True:
+            try:
+                return await queue.reclaim(dead)
+            except QueueUnavailable:
+                if queue is not self.queue and anyio.current_time() >= given_up_at:
+                    raise
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                await anyio.sleep(pause)
 
 
 def _still_needed(pages: list[Page], before: Pool) -> list[Page]:
@@ -93,17 +115,6 @@ def _still_needed(pages: list[Page], before: Pool) -> list[Page]:
     oldest = min((slot.life.ref.generation for slot in before.slots if slot.life is not None), default=inf)
     ends = [first for first, _ in pages[1:]]
     return [page for page, end in zip(pages, ends, strict=False) if end > oldest] + pages[-1:]
-
-
-async def _insist(queue: PoolQueue, dead: DeadWorker) -> int:
-    """Jobs put back, once the queue can be reached again."""
-    pause = _PAUSE
-    while True:
-        try:
-            return await queue.reclaim(dead)
-        except QueueUnavailable:
-            pause = min(2 * pause, _LONGEST_PAUSE)
-            await anyio.sleep(pause)
 
 
 def _ingredients(spec: PoolSpec) -> tuple[object, ...]:

@@ -6,10 +6,12 @@ from typing import Any
 
 import anyio
 
-from chaperone_async.core.events import PauseRequested, ReloadRequested, ResumeRequested, ShutdownRequested
+from chaperone_async.core.actions import Death
+from chaperone_async.core.events import PauseRequested, ReloadRequested, ResumeRequested, ShutdownRequested, WorkerRef
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.spec import BackendUse, HealthPolicy, JobOptions, PoolSpec, RestartPolicy, Rung, StopPolicy
 from chaperone_async.errors import QueueError, QueueUnavailable
+from chaperone_async.supervision.custody import Custody
 from chaperone_async.system.ports import JobNotice, Telemetry
 from tests.supervision.fakes import FakeQueue, FakeWorld, Script, crashes_after, lives, plan, pool_of, supervising
 
@@ -18,6 +20,10 @@ def world_with(queue: FakeQueue, script: Any = None) -> FakeWorld:
     world = FakeWorld(script)
     world.queues["p"] = queue
     return world
+
+
+def death() -> Death:
+    return Death(WorkerRef("p", 0, 1), "p-1", 1, Reason.EXIT, "", 1, None, 1.0, True, 0.0)
 
 
 def busy(job: str, since: float, name: str | None = None) -> Telemetry:
@@ -64,6 +70,29 @@ async def test_jobs_are_put_back_after_an_outage_however_long_and_its_dead_do_no
         queue.holds(0)
         await anyio.sleep(61)
         assert {(dead.slot, dead.blamed) for dead in queue.reclaimed} == {(slot, False) for slot in range(4)}
+
+
+async def test_a_queue_that_is_the_pools_no_more_is_not_asked_for_ever() -> None:
+    old, told = FakeQueue(ready=0), []
+    old.now = QueueUnavailable("cannot reach redis")
+    custody = Custody(lambda _: FakeQueue(ready=0), plan())
+    with anyio.fail_after(2 * 86_400):
+        await custody.put_back(old, death(), Telemetry(), lambda _, why: told.append(why))
+    assert anyio.current_time() >= 86_400
+    assert len(told) == 2
+
+
+async def test_not_more_than_a_thousand_of_the_dead_wait_for_their_queue() -> None:
+    queue, told = FakeQueue(ready=0), []
+    queue.now = QueueUnavailable("cannot reach redis")
+    custody = Custody(lambda _: queue, plan())
+    async with anyio.create_task_group() as group:
+        for _ in range(1001):
+            group.start_soon(custody.put_back, queue, death(), Telemetry(), lambda _, why: told.append(why))
+        await anyio.sleep(100)
+        assert len(told) == 1002
+        assert "it is not tried again" in told[-1]
+        group.cancel_scope.cancel()
 
 
 async def test_what_cannot_be_put_back_is_not_tried_again() -> None:
