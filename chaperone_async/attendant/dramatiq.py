@@ -5,7 +5,7 @@ from functools import reduce
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from chaperone_async.attendant import Unavailable
+from chaperone_async.attendant import Refused, Unavailable
 from chaperone_async.attendant.reading import Settings, library
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def attend(settings: Settings) -> Any:
         from chaperone_async.attendant.dramatiq_rabbitmq import OnRabbitmq
 
         return OnRabbitmq(broker)
-    raise Unavailable(f"nothing is known of the queues of a {type(broker).__name__}: it is neither Redis nor RabbitMQ")
+    raise Refused(f"nothing is known of the queues of a {type(broker).__name__}: it is neither Redis nor RabbitMQ")
 
 
 def load(modules: list[str]) -> "Broker":

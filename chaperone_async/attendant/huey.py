@@ -33,7 +33,7 @@ def _load(path: str) -> "Any":
         raise Unavailable(f"cannot load {path}: {type(error).__name__}: {error}") from error
     if not hasattr(instance, "storage"):
         why = f"it is a {type(instance).__name__}, not a Huey"
-        raise Unavailable(f"cannot load {path}: {why}; name the instance, such as {path}.huey")
+        raise Refused(f"cannot load {path}: {why}; name the instance, such as {path}.huey")
     return instance
 
 

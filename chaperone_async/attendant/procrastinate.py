@@ -11,7 +11,7 @@ import procrastinate
 from procrastinate.exceptions import ConnectorException, ProcrastinateException, UniqueViolation
 from procrastinate.jobs import Status
 
-from chaperone_async.attendant import Unavailable
+from chaperone_async.attendant import Refused, Unavailable
 from chaperone_async.attendant.deaths import Deaths
 from chaperone_async.attendant.loop import QUICK, Loop, load
 
@@ -76,7 +76,7 @@ _WAKE = """
 def attend(settings: "dict[str, Any]") -> "Attendant":
     app = load(settings["app"])
     if not isinstance(app, procrastinate.App):
-        raise Unavailable(f"{settings['app']} is a {type(app).__name__}, not an App of Procrastinate")
+        raise Refused(f"{settings['app']} is a {type(app).__name__}, not an App of Procrastinate")
     return Attendant(app, Deaths(settings.get("max_deaths", 0)))
 
 

@@ -10,7 +10,7 @@ import time
 from saq.job import Job, Status
 from saq.worker import import_settings
 
-from chaperone_async.attendant import Unavailable
+from chaperone_async.attendant import Refused, Unavailable
 from chaperone_async.attendant.deaths import Deaths
 from chaperone_async.attendant.loop import Loop, check_queue, load
 
@@ -35,7 +35,7 @@ def attend(settings: "dict[str, Any]") -> "Attendant":
     elif hasattr(queue, "jobs_table"):
         stored = InPostgres(queue)
     else:
-        raise Unavailable(f"a {type(queue).__name__} does not tell of its jobs; name the queue behind it")
+        raise Refused(f"a {type(queue).__name__} does not tell of its jobs; name the queue behind it")
     return Attendant(stored, Deaths(settings.get("max_deaths", 0)))
 
 

@@ -32,7 +32,7 @@ def attend(settings: "dict[str, Any]") -> "Attendant":
     found = load(settings["app"])
     broker = found() if callable(found) and not isinstance(found, AsyncBroker) else found
     if not isinstance(broker, AsyncBroker):
-        raise Unavailable(f"{settings['app']} is a {type(broker).__name__}, not a broker of taskiq")
+        raise Refused(f"{settings['app']} is a {type(broker).__name__}, not a broker of taskiq")
     return Attendant(broker, settings.get("modules") or [], Deaths(settings.get("max_deaths", 0)))
 
 

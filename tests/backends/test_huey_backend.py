@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chaperone_async.attendant import Unavailable
+from chaperone_async.attendant import Refused, Unavailable
 from chaperone_async.attendant.huey import attend
 from chaperone_async.core.spec import JobOptions
 from chaperone_async.errors import ConfigError
@@ -75,7 +75,7 @@ def test_a_backlog_that_cannot_be_read_is_unknown_and_why(
 
 
 def test_an_attendant_of_what_is_no_huey_says_so() -> None:
-    with pytest.raises(Unavailable, match="it is a module, not a Huey; name the instance, such as"):
+    with pytest.raises(Refused, match="it is a module, not a Huey; name the instance, such as"):
         attend({"app": "os.path"})
 
 
