@@ -142,10 +142,10 @@ class Reloader:
         return plan, operation
 
     async def reload_in_turn(self, by: str) -> None:
-        """As a signal wants it: nobody waits for an answer, so it waits until it may, and tells what came of it."""
+        """As a signal wants it: nobody waits for an answer, so it waits until it may, and what comes of it is told."""
         while True:
             try:
-                _, operation = await self.reload(by)
+                await self.reload(by)
             except BusyError as busy:
                 self._tell("supervisor.reloading", f"asked by {by}: waiting until {', '.join(busy.pools)} are through")
                 await self._until_through(busy.pools)
@@ -153,7 +153,6 @@ class Reloader:
                 self._tell("supervisor.reload_failed", f"nothing was changed: {error}")
                 return
             else:
-                await self._operations.wait(operation.id, float("inf"))
                 return
 
     # How

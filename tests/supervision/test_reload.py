@@ -203,6 +203,14 @@ async def test_a_signal_waits_for_the_end_of_a_pool_that_is_to_come_again() -> N
         assert play.supervisor.leaving == set()
 
 
+async def test_a_signal_does_not_wait_for_the_end_of_what_it_has_begun() -> None:
+    async with playing(("stubborn",), {"p": plan()}) as play:
+        await anyio.sleep(5)
+        play.file["p"] = replace(plan(), command=("good", "new"))
+        await play.reloader.reload_in_turn("SIGHUP")
+        assert play.unfinished()
+
+
 async def test_files_that_could_not_be_looked_at_are_told_of_and_looked_at_again() -> None:
     looks: list[float] = []
     told: list[tuple[str, str]] = []
