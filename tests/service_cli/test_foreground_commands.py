@@ -69,6 +69,13 @@ def test_a_backend_stands_for_a_command_and_has_options() -> None:
     assert "proj.huey" in pool.command
 
 
+def test_an_option_that_is_repeated_is_a_list() -> None:
+    options = ("--option=app=proj.huey", "--option=options=--no-periodic", "--option=options=--logfile=x=y")
+    (pool,) = config_of("emails", "--backend=huey", *options, "--env=A=1", "--env=A=2").pools
+    assert pool.command[-2:] == ("--no-periodic", "--logfile=x=y")
+    assert ("A", "2") in pool.launch.env
+
+
 def test_an_unknown_backend_is_exit_2_and_names_the_nearest(chaperone: Chaperone) -> None:
     ended = chaperone("supervise", "emails", "--backend", "cellery")
     assert ended.code == 2

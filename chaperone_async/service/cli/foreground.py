@@ -137,9 +137,11 @@ def one_pool(args: Namespace, env: Mapping[str, str]) -> "Config":
         if options_of(args.backend) is None:
             known = advise(args.backend, names())
             raise UsageError(f"cannot take --option: {args.backend!r} is not a backend with options; {known}")
-        pool[args.backend] = _assignments(args.option, "option", "--option KEY=VALUE")
+        given = _assignments(args.option, "option", "--option KEY=VALUE")
+        pool[args.backend] = {key: values if values[1:] else values[0] for key, values in given.items()}
     if args.env:
-        pool["env"] = _assignments(args.env, "variable", "--env NAME=VALUE")
+        given = _assignments(args.env, "variable", "--env NAME=VALUE")
+        pool["env"] = {name: values[-1] for name, values in given.items()}
     if args.listen:  # what was typed wins over the environment
         env = {key: value for key, value in env.items() if key != "CHAPERONE_HTTP_LISTEN"}
     table = {"pools": {name: pool}, **_nested(args, _FILE_KEYS)}
@@ -163,8 +165,11 @@ def _nested(args: Namespace, keys: Mapping[str, str]) -> dict[str, Any]:
     return table
 
 
-def _assignments(assignments: list[str], what: str, form: str) -> dict[str, str]:
+def _assignments(assignments: list[str], what: str, form: str) -> dict[str, list[str]]:
     wrong = [text for text in assignments if "=" not in text[1:]]
     if wrong:
         raise UsageError(f"cannot set the {what} {wrong[0]!r}: it has no value; write {form}")
-    return dict(text.split("=", 1) for text in assignments)
+    values: dict[str, list[str]] = {}
+    for name, value in (text.split("=", 1) for text in assignments):
+        values.setdefault(name, []).append(value)
+    return values
