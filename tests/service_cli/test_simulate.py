@@ -96,6 +96,7 @@ def test_every_wrong_line_is_told_until_there_are_too_many(chaperone: Chaperone)
         (("--trace", "small.csv", "--max", "0"), "cannot simulate with --max 0: nobody could ever be started"),
         (("--trace", "small.csv", "--max-step", "0"), "cannot simulate with --max-step 0: nobody could ever be"),
         (("--trace", "small.csv", "--min", "5", "--max", "2"), "cannot simulate with --min 5 over --max 2; write a"),
+        (("--trace", "small.csv", "-c", "a.toml"), "cannot simulate a.toml: it may have several pools; name one"),
         (("--trace", "small.csv", "--service-time=24h", "--interval=1ms"), "cannot simulate this: 86400 s of arrivals"),
     ],
 )

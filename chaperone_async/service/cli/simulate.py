@@ -75,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
     from chaperone_async.core.simulation import Scaler, simulate
     from chaperone_async.service.cli.trace import read_trace
 
+    if args.config and not args.pool:
+        raise UsageError(f"cannot simulate {args.config}: it may have several pools; name one with --pool")
     given = {name: value for name in _KEYS if (value := getattr(args, name)) is not None}
     policy = replace(_configured(args.pool, args.config) if args.pool else AutoscalePolicy(), **given)
     _refuse_contradictions(policy)
