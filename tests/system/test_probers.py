@@ -25,6 +25,7 @@ from chaperone_async.core.spec import HealthPolicy, Launch, PoolSpec
 from chaperone_async.errors import ConfigError, StopPool
 from chaperone_async.system.ports import Prober, Verdict
 from chaperone_async.system.probers import PythonProber, http, load_check, make_probers
+from chaperone_async.system.probers.connecting import connect, judge
 from chaperone_async.system.proc import sessions
 
 REF = WorkerRef("mail", 3, 7)
@@ -349,6 +350,21 @@ async def test_tcp_passes_when_the_port_accepts(bind: str, written: str) -> None
             pytest.skip("no IPv6 here")
         listener.listen()
         assert await probe(only(pool(tcp=f"{written}:{listener.getsockname()[1]}"))) == PASS
+
+
+async def test_an_address_that_this_machine_cannot_use_hides_no_other() -> None:
+    """As ::1 of localhost where the kernel has no IPv6."""
+    unusable = (socket.AddressFamily.AF_UNSPEC, socket.SOCK_STREAM, 0, "", ("::1", 1))
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        there = (socket.AF_INET, socket.SOCK_STREAM, 0, "", listener.getsockname())
+        with pytest.raises(ConnectionRefusedError):
+            await connect([unusable, there, unusable])
+        listener.listen()
+        (await connect([unusable, there])).close()
+    with pytest.raises(OSError, match="not supported") as refused:
+        await connect([unusable])
+    assert judge(refused.value).passed is None
 
 
 async def test_tcp_fails_when_the_backlog_is_full() -> None:

@@ -19,8 +19,11 @@ Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ..
 
 _ADDRESS = re.compile(r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>\d+)")
 _OURS = frozenset(
-    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM}
-)
+    {
+        errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EACCES,
+        errno.EPERM,
+    }
+)  # fmt: skip
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -51,23 +54,25 @@ async def look_up(host: str, port: int) -> Sequence[Address]:
 
 
 async def connect(addresses: Sequence[Address]) -> socket.socket:
-    """To the first that answers. Raises the last one's OSError."""
-    loop = asyncio.get_running_loop()
+    """To the first that answers. Raises the OSError that tells most: what is wrong on our side hides no other."""
     failure: OSError | None = None
     for family, kind, protocol, _, address in addresses:
-        connection = socket.socket(family, kind, protocol)
         try:
-            connection.settimeout(0)
-            await loop.sock_connect(connection, address)
+            return await _connect(socket.socket(family, kind, protocol), address)
         except OSError as error:
-            connection.close()
-            failure = error
-        except BaseException:
-            connection.close()
-            raise
-        else:
-            return connection
+            if failure is None or failure.errno in _OURS:
+                failure = error
     raise failure or OSError("the name has no address")
+
+
+async def _connect(connection: socket.socket, address: tuple[Any, ...]) -> socket.socket:
+    try:
+        connection.settimeout(0)
+        await asyncio.get_running_loop().sock_connect(connection, address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def judge(error: OSError) -> Verdict:
