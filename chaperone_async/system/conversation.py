@@ -21,6 +21,7 @@ from chaperone_async.system.ports import (
 
 EMPTY = Telemetry()
 _SWEEP = 1.0  # seconds between looks for senders that are gone
+_AFTERLIFE = 5.0  # seconds for a job whose process is gone
 _NOTICED = frozenset({"READY", "STOPPING", "RELOADING", "EXTEND_TIMEOUT_USEC"})
 
 
@@ -32,7 +33,7 @@ class _Sender:
     done: int = 0
     failed: int = 0
     running: int = 0
-    missed: bool = False  # it was gone when last looked for
+    missed_at: float | None = None  # since then it is gone
 
 
 class Conversation:
@@ -144,17 +145,18 @@ class Conversation:
     def _sweep(self, now: float) -> None:
         """Short-lived senders (a process for each job) must not pile up, and a killed one runs no job any more.
 
-        A sender is let go the second time it is not found: the first time its last words may still be in the socket.
+        A sender is let go a while after it was missed: its last words may still be in the socket, and its worker may
+        die of the same, which has the job then.
         """
         if now - self._swept_at < _SWEEP:
             return
         self._swept_at = now
         for pid, process in tuple(self._senders.items()):
             if pid == self._pid or _exists(pid):
-                process.missed = False
-            elif not process.missed:
-                process.missed = True
-            else:
+                process.missed_at = None
+            elif process.missed_at is None:
+                process.missed_at = now
+            elif now - process.missed_at >= _AFTERLIFE:
                 del self._senders[pid]
                 if process.running:
                     self._jobs = {key: job for key, job in self._jobs.items() if key[0] != pid}

@@ -228,9 +228,12 @@ async def test_a_killed_child_runs_no_job_any_more_but_its_count_stays(world: Wo
     parent.say("go on")
     told = await world.hear(parent, "STATUS=on")  # which it does once its children are gone
     assert told.current_job == "left"
-    for _ in range(2):  # missed once, its last words might still be waiting
-        world.now += 1.0
+    for _ in range(5):
         told = world.sockets.telemetry(REF)  # nobody says anything any more
+        assert told.current_job == "left", "it is the worker's, should that die of its child's end"
+        world.now += 1.0
+    world.now += 1.0
+    told = world.sockets.telemetry(REF)
     assert (told.current_job, told.jobs_done) == (None, 6)
 
 
