@@ -142,10 +142,15 @@ class WorkerPoolSupervisor:
             self._last_status = self.status()
             self._composed = self._runner = None
 
+    @property
+    def is_over(self) -> bool:
+        """Stopped or given up."""
+        return self._runner is None or self._runner.over or _is_over(self._runner.pool)
+
     async def over(self) -> None:
         """Wait until the pool is stopped or given up."""
         if self._runner is not None:
-            await self._runner.until(lambda pool: pool.state in {"stopped", "fatal"})
+            await self._runner.until(_is_over)
 
     async def stop(self) -> None:
         """Gracefully. Returns when nothing of the pool lives; inside a callback at once, and the pool is then fatal."""
@@ -182,6 +187,10 @@ class WorkerPoolSupervisor:
             self._runner.submit(request(anyio.current_time()))
             if not in_callback.get():
                 await self._runner.until(effect)
+
+
+def _is_over(pool: Pool) -> bool:
+    return pool.state in {"stopped", "fatal"}
 
 
 def _has_scaled(pool: Pool, workers: int) -> bool:
@@ -283,8 +292,9 @@ class WorkerPoolRegistry:
                     tasks.start_soon(_first, tasks, self._all_over)
 
     async def _all_over(self) -> None:
-        for pool in list(self._pools.values()):
-            await pool.over()
+        """All at one moment: while one is waited for, another may be started again."""
+        while left := [pool for pool in self._pools.values() if not pool.is_over]:
+            await left[0].over()
         self._over.set()
 
     def detach(self) -> None:

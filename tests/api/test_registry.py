@@ -40,6 +40,21 @@ async def test_pools_run_side_by_side_until_all_are_stopped() -> None:
         await images.stop()
 
 
+async def test_a_pool_that_was_started_again_is_waited_for() -> None:
+    registry = two()
+    emails, images = registry.get("emails"), registry.get("images")
+    async with supervised(registry):
+        await eventually(lambda: ready(emails)() and ready(images)())
+        await emails.stop()
+        await emails.restart()
+        await eventually(ready(emails))
+        (pid,) = pids(emails)
+        await images.stop()
+        await images.restart()
+        await eventually(ready(images))
+        assert pids(emails) == [pid]
+
+
 async def test_stop_stops_and_forgets() -> None:
     registry = two()
     emails, images = registry.get("emails"), registry.get("images")
