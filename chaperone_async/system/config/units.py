@@ -198,9 +198,10 @@ class Workers(Count):
     @classmethod
     def schema(cls) -> Schema:
         count = super().schema()
+        bound = {"anyOf": [count, {"$ref": "#/$defs/Reference"}]}
         bounds = {
             "type": "object",
-            "properties": {"min": count, "max": count},
+            "properties": {"min": bound, "max": bound},
             "required": ["min", "max"],
             "additionalProperties": False,
         }

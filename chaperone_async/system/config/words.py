@@ -140,7 +140,11 @@ class SignalName(Text):
         from signal import Signals
 
         names = "|".join(name.removeprefix("SIG") for name in Signals.__members__)
-        return {"type": "string", "pattern": f"^(?:SIG)?(?:{names})$", "examples": ["SIGTERM", "QUIT"]}
+        return {
+            "type": "string",
+            "pattern": f"^(?:SIG|sig)?(?:{names}|{names.lower()})$",
+            "examples": ["SIGTERM", "QUIT"],
+        }
 
 
 class HttpUrl(Text):

@@ -97,6 +97,7 @@ def test_what_the_loader_takes_is_valid(text: str) -> None:
     [
         'workers = "${N:-5}"', 'essential = "${ESSENTIAL}"', 'health.interval = "${N}s"', 'queue = "${QUEUES}"',
         'health.ready = "${READY}"', 'env = { A = "$$5", B = 1.5 }', 'stop.signal = "TERM"', "user = 1000",
+        'stop.signal = "sigterm"', 'workers = { min = "${MIN:-1}", max = "${MAX:-9}" }',
         'command = ["${PROGRAM}", "x"]', "job.backoff = 5", 'health.tcp = "[::1]:80{slot}"', 'health.interval = "0.1s"',
         'recycle.max_memory = "800kb"', 'rlimits = { nofile = "4096" }', 'env_file = ""', 'health.heartbeat = "0"',
     ],
