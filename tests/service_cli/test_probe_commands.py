@@ -34,6 +34,12 @@ def test_an_unready_supervisor_is_its_failing_reasons_on_one_line_and_exit_1(
     assert (ended.code, ended.out) == (1, "emails failed: 0 of 5 ready; draining failed: asked to\n")
 
 
+def test_a_reason_that_the_terminal_cannot_spell_is_told_all_the_same(chaperone: Chaperone, serve: Serve) -> None:
+    server = serve({"/readyz?verbose": (503, "[-]emails failed: größe")})
+    ended = chaperone("ready", "--url", server.address, PYTHONIOENCODING="ascii:strict")
+    assert (ended.code, ended.out) == (1, "emails failed: gr\\xf6\\xdfe\n")
+
+
 def test_one_pool_is_asked_for_by_name(chaperone: Chaperone, serve: Serve) -> None:
     server = serve({"/readyz/emails?verbose": READY, "/livez/emails?verbose": UNREADY})
     assert chaperone("ready", "emails", "--url", server.address).code == 0
@@ -136,6 +142,7 @@ def test_options_that_the_fast_path_does_not_know_get_help_and_errors_of_the_par
         (["ready", "--url="], None),
         (["ready", "-c=a"], None),
         (["ready", "--timeout", "0.5"], None),
+        (["ready", "--timeout", "10000000000"], None),
         (["ready", "-h"], None),
         (["ready", "--", "emails"], None),
         (["ready", "a", "b"], None),

@@ -1,9 +1,7 @@
 """The command line: every family of commands in one parser, and the way from words to a command's exit code."""
 
 import argparse
-import sys
 from collections.abc import Sequence
-from io import TextIOWrapper
 
 from chaperone_async import __version__
 from chaperone_async.service.cli import (
@@ -35,9 +33,6 @@ example:
 
 def run(argv: Sequence[str]) -> int:
     """Raises the errors of `outcome`."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     try:
         args = parse(argv)
     except SystemExit as end:  # argparse has said all there is to say: the help, the version, or what is wrong

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from errno import EDQUOT, ENOSPC
+from io import TextIOWrapper
 
 from chaperone_async.errors import ChaperoneError, ConfigError
 
@@ -42,6 +43,9 @@ def settle(command: Callable[[], int]) -> int:
     """Run to the exit code. An exception that gets past this is a bug of ours."""
     if sys.stdout is None:  # closed by `>&-`
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = command()
         sys.stdout.flush()

@@ -41,7 +41,9 @@ def read_question(argv: list[str]) -> Question | None:
         else:
             pool = word
     timeout = options.get("timeout", "5")
-    if not timeout.isascii() or not timeout.isdigit() or int(timeout) == 0 or not all(options.values()):
+    if not timeout.isascii() or not timeout.isdigit() or len(timeout) > 4 or int(timeout) == 0:
+        return None
+    if not all(options.values()):
         return None
     return Question(command, pool, options.get("config"), options.get("url"), float(timeout))
 
