@@ -153,12 +153,13 @@ class WorkerPoolSupervisor:
             await self._runner.until(_is_over)
 
     async def stop(self) -> None:
-        """Gracefully. Returns when nothing of the pool lives; inside a callback at once, and the pool is then fatal."""
+        """Gracefully. Returns when nothing of the pool lives, or somebody starts it again; inside a callback at once, and
+        the pool is then fatal."""
         fatal = "stopped inside a callback" if in_callback.get() else None
-        await self._ask(lambda now: ev.StopRequested(None, now, BY, fatal), lambda pool: pool.stopped)
+        await self._ask(lambda now: ev.StopRequested(None, now, BY, fatal), _has_stopped)
 
     async def scale(self, workers: int) -> None:
-        """Returns when so many are ready. Before supervise() it sets the configured number."""
+        """Returns when so many are ready, or somebody wants another number. Before supervise() it sets the configured number."""
         if workers < 0:
             raise ChaperoneError(f"cannot scale {self.name!r} to {workers}: the least is 0")
         if self._max_workers is not None and workers > self._max_workers:
@@ -184,17 +185,23 @@ class WorkerPoolSupervisor:
     async def _ask(self, request: Callable[[float], ev.PoolEvent], effect: Callable[[Pool], bool]) -> None:
         """Inside a callback there is no waiting. A pool that does not run has nothing to be asked."""
         if self._runner is not None:
-            self._runner.submit(request(anyio.current_time()))
-            if not in_callback.get():
-                await self._runner.until(effect)
+            event = request(anyio.current_time())
+            if in_callback.get():
+                self._runner.submit(event)
+            else:
+                await self._runner.ask(event, effect)
 
 
 def _is_over(pool: Pool) -> bool:
     return pool.state in {"stopped", "fatal"}
 
 
+def _has_stopped(pool: Pool) -> bool:
+    return pool.stopped or pool.hold is None or pool.hold.why != "stop"
+
+
 def _has_scaled(pool: Pool, workers: int) -> bool:
-    return pool.desired == workers and (_is_held(pool) or _is_settled(pool))
+    return pool.desired != workers or _is_held(pool) or _is_settled(pool)
 
 
 def _is_held(pool: Pool) -> bool:

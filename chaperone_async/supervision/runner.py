@@ -128,12 +128,12 @@ class PoolRunner:
             self._submitted += 1
             self._arrived.set()
 
-    async def ask(self, event: PoolEvent) -> Pool:
-        """Submit, and wait until it has been dealt with: the pool as it was right then. What follows from it takes its
-        time."""
+    async def ask(self, event: PoolEvent, effect: Callable[[Pool], bool] = lambda _: True) -> Pool:
+        """Submit, and wait until it has been dealt with, and then for its effect: the pool as it was right then. What
+        else follows from it takes its time."""
         self.submit(event)
         mine = self._submitted
-        await self.until(lambda _: self._taken >= mine)
+        await self.until(lambda pool: self._taken >= mine and effect(pool))
         return self.pool
 
     async def until(self, condition: Callable[[Pool], bool]) -> None:

@@ -172,6 +172,31 @@ async def test_restart_replaces_every_worker_and_never_goes_under_their_number()
     assert min(fewest) >= 3
 
 
+async def test_a_paused_pool_is_restarted_before_restart_returns() -> None:
+    pool = pool_of(STEADY)
+    async with supervised(pool):
+        await eventually(ready(pool))
+        before = pids(pool)
+        await pool.pause()
+        await pool.restart()
+        assert pids(pool) not in (before, [])
+
+
+async def test_what_somebody_else_has_undone_is_not_waited_for() -> None:
+    pool = pool_of(STUBBORN, stop={"timeout": 0.3})
+    async with supervised(pool):
+        await eventually(ready(pool))
+        await eventually(lambda: deaf(pool))
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(pool.scale, 4)
+                tasks.start_soon(pool.scale, 2)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(pool.stop)
+                tasks.start_soon(pool.restart)
+        assert len(pids(pool)) == 2
+
+
 async def test_a_stubborn_worker_is_killed_after_its_grace() -> None:
     pool = pool_of(STUBBORN, stop={"timeout": 0.3})
     async with supervised(pool):
