@@ -143,29 +143,29 @@ class Attendant:
 
     async def _retry(self, queue: str, ids: "list[str] | None") -> int:
         chosen = await self._rows(_CHOOSE, queues=[queue], ids=_numbers(ids))
-        return sum([await self._put_back(row["id"], Status.FAILED) for row in chosen])
+        return [await self._put_back(row["id"], Status.FAILED) for row in chosen].count(True)
 
     async def _reclaim(self, number: int | None, ids: "list[int]", *, blamed: bool) -> int:
         taken = await self._rows(_TAKEN, number=number, ids=ids)
         many = 0
         for row in taken:
             is_last = self._deaths.is_last(str(row["id"]), blamed=blamed)
-            is_back = not is_last and await self._put_back(row["id"], Status.DOING)
-            if not is_back:  # to be seen in the list of failed jobs, and retried by hand
+            is_back = False if is_last else await self._put_back(row["id"], Status.DOING)
+            if is_back is False:  # to be seen in the list of failed jobs, and retried by hand
                 await self._app.job_manager.finish_job_by_id_async(row["id"], Status.FAILED, delete_job=False)
-            many += is_back
+            many += is_back is True
         if number is not None:
             await self._app.job_manager.unregister_worker(number)
         return many
 
-    async def _put_back(self, job: int, status: Status) -> bool:
-        """False: another with its queueing lock waits already, or it is in that state no more."""
+    async def _put_back(self, job: int, status: Status) -> bool | None:
+        """False: another with its queueing lock waits already. None: it is in that state no more, by somebody else."""
         try:
             is_back = bool(await self._rows(_PUT_BACK, id=job, status=status.value))
         except UniqueViolation:
             return False
         await self._rows(_WAKE, id=job)  # idle workers are only told of new jobs: they would not look for seconds
-        return is_back
+        return is_back or None
 
 
 class Complaints(logging.Handler):

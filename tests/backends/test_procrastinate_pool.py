@@ -125,6 +125,21 @@ def test_a_job_that_was_retried_and_is_at_work_is_not_put_back_by_another_retry(
     assert shop.counts() == {"ready": 0, "reserved": 1, "failed": 0}
 
 
+def test_a_job_that_somebody_else_puts_back_first_has_not_failed(
+    shop: ProcrastinateShop, attendant: Attendant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.send("work", "once")
+    shop.take(1)
+
+    def put_back(*_: object, **__: object) -> bool:
+        shop.app.connector.execute_query("select procrastinate_retry_job_v2(1, now(), NULL, NULL, NULL)")
+        return False
+
+    monkeypatch.setattr(attendant._deaths, "is_last", put_back)
+    assert attendant.reclaim({"mark": "1", "jobs": []}) == 0
+    assert shop.counts() == {"ready": 1, "reserved": 0, "failed": 0}
+
+
 def test_a_job_that_cannot_go_back_or_has_cost_too_many_workers_has_failed(
     shop: ProcrastinateShop, attendant: Attendant
 ) -> None:
