@@ -141,11 +141,14 @@ class DurableHuey(Huey):
         if timestamp is not None or not isinstance(self.storage, DurableStorage):
             return tasks
         minute = int(f"{now:%Y%m%d%H%M}")
+        ours = []
         try:
-            return [task for task in tasks if self.storage.advance(f"periodic:{_name(task)}", minute)]
+            for task in tasks:
+                if self.storage.advance(f"periodic:{_name(task)}", minute):
+                    ours.append(task)  # noqa: PERF401  kept, should the next one fail
         except QueueFileError:  # Huey's scheduler would end by it
             _log.exception("Periodic tasks are left out")
-            return []
+        return ours
 
     def serialize_task(self, task: Any) -> bytes:
         """A task that is in hand goes back to its place: to be retried, or because it is not due yet, or due now."""

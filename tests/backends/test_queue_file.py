@@ -162,6 +162,22 @@ def test_a_periodic_task_is_put_in_once_a_minute_by_two_schedulers(file: Path, m
     assert len(hueys[0].read_periodic(PAST)) == 1
 
 
+def test_a_periodic_task_is_put_in_though_the_next_one_cannot_be(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    huey = DurableHuey("jobs", file)
+    for name in ("first", "second"):
+        huey.periodic_task(lambda _: True, name=name)(lambda: None)
+    claimed: list[str] = []
+
+    def claim(key: str, _minute: int) -> bool:
+        if claimed:
+            raise QueueFileError("the disk is full")
+        claimed.append(key)
+        return True
+
+    monkeypatch.setattr(huey.storage, "advance", claim)
+    assert len(huey.read_periodic(None)) == 1
+
+
 def test_a_job_that_is_due_is_put_in_once_by_two_schedulers(file: Path) -> None:
     one, other = (DurableHuey("jobs", file) for _ in range(2))
     task = one.task(name="task")(print)
