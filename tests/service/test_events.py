@@ -227,6 +227,30 @@ async def test_what_is_no_longer_known_is_a_gap_that_says_how_much(canned: Canne
     assert [event.data["seq"] for event in events] == [8, 9, 10]
 
 
+async def test_what_goes_while_a_client_is_told_of_a_gap_is_in_the_gap(canned: Canned, tmp_path: Path) -> None:
+    canned.supervisor.journal = Journal(kept=3)
+    tell(canned, 10)
+
+    async def go_on() -> None:
+        while True:
+            tell(canned)
+            await asyncio.sleep(0)
+
+    async with (
+        served(canned.face(), tmp_path) as where,
+        reading(where.port, EVENTS, Last_Event_ID="000000-2") as stream,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(go_on)
+        told = await stream.take(40)
+        tasks.cancel_scope.cancel()
+    known = 2
+    for event in told:
+        number = int(event.id.removeprefix("000000-"))
+        assert number == known + (event.data["missed"] if event.kind == "stream.gap" else 1)
+        known = number
+
+
 async def test_the_number_of_another_supervisor_life_is_a_gap_and_then_all_there_is(
     canned: Canned, tmp_path: Path
 ) -> None:

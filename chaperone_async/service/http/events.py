@@ -106,12 +106,12 @@ async def _send(request: web.Request, wanted: Wanted, place: Place, client: Stre
 
 
 async def _send_next(face: Face, wanted: Wanted, reader: Subscription, client: Stream) -> None:
-    if missed := reader.missed:
-        await client.send(_gap(face, reader, f"{missed} events are no longer known", missed))
+    """A gap and what follows it at once: while the client was told of the gap alone, more would go."""
+    missed = reader.missed
+    gap = _gap(face, reader, f"{missed} events are no longer known", missed) if missed else b""
     entries = reader.take(PIECE)
-    await client.send(
-        b"".join([_encode(face.views, face.supervisor.journal.epoch, e) for e in entries if wanted.has(e)])
-    )
+    told = [_encode(face.views, face.supervisor.journal.epoch, entry) for entry in entries if wanted.has(entry)]
+    await client.send(gap + b"".join(told))
 
 
 @lru_cache(512)
