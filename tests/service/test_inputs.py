@@ -143,8 +143,15 @@ async def test_a_huge_wrong_value_is_not_repeated(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml"])
 async def test_a_body_of_another_media_type_is_refused(tmp_path: Path, content_type: str) -> None:
     status, problem = await post(tmp_path, "/scale", headers={"Content-Type": content_type})
-    detail = f"cannot read a body with Content-Type {content_type}; send application/json"
+    detail = f"cannot read a body with Content-Type {content_type!r}; send application/json"
     assert (status, problem["detail"]) == (415, detail)
+
+
+async def test_a_media_type_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    head = b"POST /scale HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n"
+    async with served(Canned(up(spec())).face(), tmp_path, routes=ROUTES) as where:
+        answer = await where.raw(head + b"Content-Type: text/\xff\r\n\r\n{}")
+    assert answer.startswith(b"HTTP/1.1 415 ")
 
 
 async def test_a_body_where_none_is_taken_is_refused(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ async def read_object(request: web.Request) -> dict[str, Any]:
     if not raw:
         raise Refused(400, "a body is needed: a JSON object")
     if request.content_type != "application/json":
-        given = request.headers.get("Content-Type", "none")[:_SHOWN]
+        given = _show(request.headers.get("Content-Type", ""))
         raise Refused(415, f"cannot read a body with Content-Type {given}; send application/json")
     members = _decode(raw)
     if not isinstance(members, dict):
