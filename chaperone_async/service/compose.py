@@ -20,7 +20,6 @@ from chaperone_async.system.child import OsProcesses
 from chaperone_async.system.clock import WallClock
 from chaperone_async.system.config.failed_jobs import FailedJobsPlace
 from chaperone_async.system.failed_jobs import FailedJobs
-from chaperone_async.system.janitor import TOKEN_VARIABLE
 from chaperone_async.system.notify import SUPPORTED, NotifySockets
 from chaperone_async.system.output import Outputs
 from chaperone_async.system.ports import PoolQueue, Prober
@@ -91,7 +90,7 @@ async def compose(
             for lacking in processes.degraded:
                 tell("supervisor.trouble", lacking)
             recorded = FailedJobs(failed_jobs, lambda what: tell("supervisor.trouble", what))
-            async with Attendants(processes.family, {TOKEN_VARIABLE: processes.token}) as attendants, recorded:
+            async with Attendants(processes.family) as attendants, recorded:
 
                 def make_queue(spec: PoolSpec) -> PoolQueue | None:
                     known = spec.backlog.sources or spec.backend is not None

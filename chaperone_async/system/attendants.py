@@ -50,12 +50,11 @@ class Call:
 
 
 class Attendants:
-    """`family`: who has started them is not to take them for strays. `mark`: variables by which what they start is
-    known when the supervisor has been killed."""
+    """`family`: who has started them is not to take them for strays."""
 
-    def __init__(self, family: Kin, mark: Mapping[str, str] | None = None) -> None:
+    def __init__(self, family: Kin) -> None:
         self._family = family
-        self._given = {"PYTHONUNBUFFERED": "1", **(mark or {})}
+        self._given = {"PYTHONUNBUFFERED": "1", **family.mark}
         self._tasks: TaskGroup | None = None
         self._processes: dict[tuple[Launch, str], _Attendant] = {}
 

@@ -112,13 +112,14 @@ class OsProcesses:
         self, outputs: WorkerOutputs, sockets: WorkerSockets | None = None, *, family: Family | None = None
     ) -> None:
         self.family = Family() if family is None else family
-        self.token = os.urandom(16).hex()
+        token = os.urandom(16).hex()
+        self.family.mark = {TOKEN_VARIABLE: token}
         self.degraded: list[str] = []
         self._outputs = outputs
         self._sockets = sockets
         self._starts = Portions()
         self._ends = Portions(ENDS_PER_TURN)
-        self._janitor = JanitorLink(self.token, self.family)
+        self._janitor = JanitorLink(token, self.family)
         self._sweeper = Sweeper(self.family, subreaper=False)
         self._oom = OomLedger(None)
         self._inherited: dict[bytes, bytes] = {}
@@ -243,7 +244,7 @@ class OsProcesses:
             "CHAPERONE_QUEUE": spec.queue,
             "CHAPERONE_SLOT": str(ref.slot),
             "CHAPERONE_WORKER_ID": worker_id,
-            TOKEN_VARIABLE: self.token,
+            **self.family.mark,
         }
         if spec.health.heartbeat > 0:
             given["WATCHDOG_USEC"] = str(round(spec.health.heartbeat * 1_000_000))

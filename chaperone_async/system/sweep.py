@@ -30,6 +30,7 @@ class Family:
     """The processes this one has started itself, and whose statuses are waited for: none of them is a stray."""
 
     def __init__(self) -> None:
+        self.mark: dict[str, str] = {}
         self._pids: set[bytes] = set()  # as the kernel lists them
         self._in_flight = 0
 

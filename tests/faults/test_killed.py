@@ -54,6 +54,16 @@ def test_fifty_workers_with_detached_helpers_die_with_it(start: Start, tmp_path:
     assert not any(map(alive, workers))
 
 
+def test_a_check_that_is_under_way_dies_with_it(start: Start, tmp_path: Path) -> None:
+    check = tmp_path / "check"
+    service = start(
+        '[pools.many]\ncommand = "sleep 1000"\n'
+        f'health = {{ exec = ["sh", "-c", "touch {check}; sleep 1000"], interval = "0.1s", timeout = "500s" }}'
+    )
+    until(check.exists)
+    kill(service)
+
+
 @pytest.mark.parametrize("after", [0.0, 0.02, 0.05, 0.08, 0.12, 0.16, 0.2, 0.25])
 def test_it_may_die_in_the_middle_of_spawning(start: Start, tmp_path: Path, after: float) -> None:
     """Counted from its first worker on, which is when it is busy with the others."""

@@ -40,6 +40,7 @@ class Relatives:
     def __init__(self) -> None:
         self.pids: set[int] = set()
         self.ever: list[int] = []
+        self.mark = {"BY": "s"}
 
     def add(self, pid: int) -> None:
         self.pids.add(pid)
@@ -407,7 +408,9 @@ async def test_exec_judges_by_the_exit_code(script: str, verdict: Verdict) -> No
 
 async def test_exec_tells_the_program_whom_it_checks(tmp_path: Path) -> None:
     told = tmp_path / "told"
-    script = f'echo "$0 $CHAPERONE_POOL $CHAPERONE_SLOT $CHAPERONE_WORKER_ID $CHAPERONE_WORKER_PID $A $PWD" > {told}'
+    script = (
+        f'echo "$0 $CHAPERONE_POOL $CHAPERONE_SLOT $CHAPERONE_WORKER_ID $CHAPERONE_WORKER_PID $A $PWD $BY" > {told}'
+    )
     spec = PoolSpec(
         name="mail",
         command=("x",),
@@ -415,7 +418,7 @@ async def test_exec_tells_the_program_whom_it_checks(tmp_path: Path) -> None:
         health=HealthPolicy(exec=("sh", "-c", script, "{worker_id}")),
     )
     assert await probe(only(spec)) == PASS
-    assert told.read_text().split() == ["mail-1a2b3c", "mail", "3", "mail-1a2b3c", "4242", "1", str(tmp_path)]
+    assert told.read_text().split() == ["mail-1a2b3c", "mail", "3", "mail-1a2b3c", "4242", "1", str(tmp_path), "s"]
 
 
 async def test_a_program_that_cannot_be_started_is_unknown_and_says_why() -> None:

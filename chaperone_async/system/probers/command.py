@@ -25,6 +25,9 @@ _REAPING = 2.0  # seconds SIGKILL may take; a process on a dead disk must not ho
 class Kin(Protocol):
     """The processes the supervisor has started itself: none of them is an orphan to be reaped."""
 
+    mark: dict[str, str]
+    """Variables by which what it starts is known when it has been killed."""
+
     def add(self, pid: int) -> None: ...
     def discard(self, pid: int) -> None: ...
     def spawning(self) -> AbstractContextManager[None]:
@@ -49,6 +52,7 @@ class ExecProber:
             "CHAPERONE_SLOT": str(ref.slot),
             "CHAPERONE_WORKER_ID": worker_id,
             "CHAPERONE_WORKER_PID": str(pid),
+            **self._family.mark,
         }
         try:
             with LastWords() as tail:
