@@ -121,7 +121,7 @@ class WorkerPoolSupervisor:
         if self._composed is None or self._runner is None:
             return self._last_status or self._not_running()
         world = self._composed.world
-        return self._view(world.wall, world.telemetry, self._composed.supervisor.view(self._runner))
+        return self._view(world.wall, world.telemetry, self._composed.supervisor.view(self._runner, time.monotonic()))
 
     def _not_running(self) -> dict[str, Any]:
         """What does not run needs no command yet."""
@@ -153,13 +153,14 @@ class WorkerPoolSupervisor:
             await self._runner.until(_is_over)
 
     async def stop(self) -> None:
-        """Gracefully. Returns when nothing of the pool lives, or somebody starts it again; inside a callback at once, and
-        the pool is then fatal."""
+        """Gracefully. Returns when nothing of the pool lives, or when somebody starts it again; inside a callback at
+        once, and the pool is then fatal."""
         fatal = "stopped inside a callback" if in_callback.get() else None
         await self._ask(lambda now: ev.StopRequested(None, now, BY, fatal), _has_stopped)
 
     async def scale(self, workers: int) -> None:
-        """Returns when so many are ready, or somebody wants another number. Before supervise() it sets the configured number."""
+        """Returns when so many are ready, or when somebody wants another number. Before supervise() it sets the
+        configured number."""
         if workers < 0:
             raise ChaperoneError(f"cannot scale {self.name!r} to {workers}: the least is 0")
         if self._max_workers is not None and workers > self._max_workers:

@@ -147,8 +147,9 @@ class Supervisor:
 
     # Looking
 
-    def view(self, runner: PoolRunner) -> PoolView:
-        now = anyio.current_time()
+    def view(self, runner: PoolRunner, now: float | None = None) -> PoolView:
+        """`now` is for who is in another thread, where no loop can be asked."""
+        now = anyio.current_time() if now is None else now
         return PoolView(
             runner.pool, runner.readings, runner.tally.done(), runner.callback_failures,
             runner.last_callback_failure, dict(runner.broken_checks), runner.demand, runner.tally.failed(),
@@ -158,7 +159,7 @@ class Supervisor:
 
     def snapshot(self) -> Snapshot:
         now = anyio.current_time()
-        views = tuple(self.view(runner) for runner in self._runners.values())
+        views = tuple(self.view(runner, now) for runner in self._runners.values())
         draining = self.deadline is not None
         return Snapshot(now, self._started_at, views, draining, self.deadline, self._rate(), self.probed())
 

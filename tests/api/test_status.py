@@ -1,5 +1,6 @@
 """status(): before, while and after; every key of the interface's example."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -84,6 +85,13 @@ async def test_status_while_running_has_every_key_of_the_interface() -> None:
         told = moment(row["started_at"]) + timedelta(seconds=row["uptime"])
         assert before - ROUNDING <= told <= after + ROUNDING
         assert moment(row["started_at"]) <= moment(row["last_health_check"])
+
+
+async def test_status_may_be_asked_in_another_thread() -> None:
+    pool = pool_of(STEADY)
+    async with supervised(pool):
+        await eventually(ready(pool))
+        assert (await asyncio.to_thread(pool.status))["running"] == 1
 
 
 async def test_running_is_the_truth_and_worker_count_what_was_configured() -> None:
