@@ -87,6 +87,8 @@ def _written(table: Table) -> Iterator[tuple[str, ...]]:
         value = getattr(table, field.name)
         if isinstance(value, Table):
             yield from ((field.encode_name, *keys) for keys in _written(value))
+        elif isinstance(value, dict) and field.name == table.others:
+            yield from ((name, *keys) for name, other in value.items() for keys in _written(other))
         elif isinstance(value, dict):
             yield from ((field.encode_name, key) for key in value)
         elif value is not None:

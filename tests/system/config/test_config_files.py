@@ -91,6 +91,19 @@ def test_a_pool_defined_twice_names_both_files(write: Write, refused: Refuse) ->
     ]
 
 
+def test_defaults_of_a_backend_may_be_in_several_files_but_each_key_in_one(
+    write: Write, loaded: Load, refused: Refuse
+) -> None:
+    write("defaults.celery.concurrency = 3", "more.toml")
+    text = 'include = "more.toml"\ndefaults.celery.app = "shop"\n[pools.a]\nbackend = "celery"\n'
+    backend = loaded(text).pools[0].backend
+    assert backend is not None
+    assert {("app", "shop"), ("concurrency", 3)} <= set(backend.options)
+    assert refused(text.replace("[", "defaults.celery.concurrency = 4\n[", 1)) == [
+        "more.toml: defaults.celery.concurrency: is defined in chaperone.toml already; keep it in one file only"
+    ]
+
+
 def test_a_mistake_in_an_included_file_names_that_file(write: Write, refused: Refuse) -> None:
     write('[defaults]\nworkers = "x"', "conf.d/a.toml")
     (problem,) = refused('include = ["conf.d/*.toml"]\n' + POOL)
