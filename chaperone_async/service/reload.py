@@ -124,10 +124,12 @@ class Reloader:
             seen = await to_thread.run_sync(self._origin.fingerprint)  # first, so that nothing is missed
             try:
                 plan = await self.plan()
-            except ConfigError:
+                self._refuse_conflicts(plan, force=force)
+            except BusyError:
+                raise  # what the files hold now is still to be applied
+            except (ConfigError, ConflictError):
                 self._seen = seen
                 raise
-            self._refuse_conflicts(plan, force=force)
             self._tell("supervisor.reloading", f"asked by {by}: {summary(plan)}")
             self._seen, self._config = seen, plan.config
             self._ours = {spec.name for spec in plan.config.pools}

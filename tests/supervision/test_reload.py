@@ -211,6 +211,15 @@ async def test_a_signal_does_not_wait_for_the_end_of_what_it_has_begun() -> None
         assert play.unfinished()
 
 
+async def test_files_that_change_during_a_shutdown_are_refused_once() -> None:
+    async with playing(("prompt",), {"p": plan()}) as play:
+        play.reloader._seen = "what the files were"
+        play.supervisor.shut_down(anyio.current_time() + 10)
+        await play.reloader.reload_in_turn("a change of its files")
+        assert play.world.kinds().count("supervisor.reload_failed") == 1
+        assert not await play.reloader.changed()
+
+
 async def test_files_that_could_not_be_looked_at_are_told_of_and_looked_at_again() -> None:
     looks: list[float] = []
     told: list[tuple[str, str]] = []
