@@ -4,6 +4,7 @@ go down."""
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +69,17 @@ async def test_a_scraper_that_names_no_format_gets_text(canned: Canned, tmp_path
         assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
         found = samples(parse_text(await answer.text()))
     assert found["chaperone_info", frozenset({("name", "test"), ("version", "1.2.3")})] == 1
+
+
+async def test_a_scraper_is_answered_where_no_thread_is_to_be_had(
+    canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with served(canned.face(), tmp_path) as where, where.session() as client:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        assert (await client.get("/metrics")).status == 200
 
 
 async def test_a_scraper_that_prefers_openmetrics_gets_it(canned: Canned, tmp_path: Path) -> None:

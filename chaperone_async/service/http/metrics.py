@@ -1,5 +1,6 @@
 """What Prometheus scrapes."""
 
+from contextlib import suppress
 from importlib import import_module
 
 from aiohttp import web
@@ -13,7 +14,8 @@ from chaperone_async.service.http.route import Route
 async def show_metrics(request: web.Request) -> web.Response:
     """Only those who are scraped pay for prometheus_client: it is imported by the first one who asks."""
     face = request.app[FACE]
-    await to_thread.run_sync(import_module, "chaperone_async.service.metrics")
+    with suppress(RuntimeError):  # no thread is to be had, so the loop has to wait
+        await to_thread.run_sync(import_module, "chaperone_async.service.metrics")
     from chaperone_async.service.metrics import exposition
 
     page, content_type = exposition(face.supervisor, face.views, ",".join(request.headers.getall(ACCEPT, ())))
