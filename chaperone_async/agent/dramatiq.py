@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class Telemetry(dramatiq.Middleware):
-    def __init__(self, *, knows_whether_it_failed: bool = False) -> None:
-        """Dramatiq's retries decide that before, if they come after this middleware: what is done last comes first."""
-        self._is_told = knows_whether_it_failed
-        self._jobs: dict[str, notify.Job] = {}
+    """The last of all: a message that another one skips has not begun."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, notify.Job] = {}
         self._rounds: Rounds | None = None
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
@@ -47,7 +47,16 @@ class Telemetry(dramatiq.Middleware):
     def before_process_message(self, _broker: dramatiq.Broker, message: "MessageProxy") -> None:
         wait = time.time() - _queued_at(message)
         told = notify.job(message.message_id, name=message.actor_name, queue=message.queue_name, wait=wait)
-        self._jobs[message.message_id] = told.start()
+        self.jobs[message.message_id] = told.start()
+
+
+class Outcome(dramatiq.Middleware):
+    """Of the jobs that have begun."""
+
+    def __init__(self, jobs: dict[str, notify.Job], *, knows_whether_it_failed: bool = False) -> None:
+        """Dramatiq's retries decide that before, if they come after this middleware: what is done last comes first."""
+        self._jobs = jobs
+        self._is_told = knows_whether_it_failed
 
     def after_process_message(
         self,
@@ -64,7 +73,6 @@ class Telemetry(dramatiq.Middleware):
         self._end(message, None)
 
     def _end(self, message: "MessageProxy", error: BaseException | None) -> None:
-        """What another middleware has skipped had not begun."""
         job = self._jobs.pop(message.message_id, None)
         if job is not None:
             job.end(error)
@@ -137,10 +145,12 @@ def _sign(broker: dramatiq.Broker) -> None:
 
 
 def _listen(broker: dramatiq.Broker) -> None:
+    telemetry = Telemetry()
+    broker.add_middleware(telemetry)
     if any(isinstance(middleware, Retries) for middleware in broker.middleware):
-        broker.add_middleware(Telemetry(knows_whether_it_failed=True), before=Retries)
+        broker.add_middleware(Outcome(telemetry.jobs, knows_whether_it_failed=True), before=Retries)
     else:
-        broker.add_middleware(Telemetry())
+        broker.add_middleware(Outcome(telemetry.jobs))
 
 
 _sign(_broker())

@@ -211,6 +211,11 @@ def test_its_figures_are_those_of_dramatiq_itself(app: Application) -> None:
 RETRIED = """if True:
     import dramatiq
     from dramatiq.brokers.stub import StubBroker
+    from dramatiq.middleware import Retries, SkipMessage
+
+    class Skipping(dramatiq.Middleware):
+        def before_process_message(self, broker, message):
+            raise SkipMessage("not today")
 
     broker = StubBroker({})
     dramatiq.set_broker(broker)
@@ -233,9 +238,12 @@ RETRIED = """if True:
     [
         ("", "max_retries=1, min_backoff=1", ["ok", "ValueError: broken"]),
         ("middleware=[]", "", ["ValueError: broken"]),
+        ("middleware=[Retries(), Skipping()]", "", []),
     ],
 )
-def test_a_run_that_will_be_tried_again_has_not_failed_yet(middleware: str, options: str, ends: list[str]) -> None:
+def test_a_run_that_will_be_tried_again_has_not_failed_yet_and_one_that_was_skipped_has_not_begun(
+    middleware: str, options: str, ends: list[str]
+) -> None:
     with hearing() as heard:
         env = {**os.environ, "NOTIFY_SOCKET": str(heard.path)}
         subprocess.run([sys.executable, "-c", RETRIED.format(middleware, options)], env=env, check=True)
