@@ -124,9 +124,11 @@ class WorkerPoolSupervisor:
         return self._view(world.wall, world.telemetry, self._composed.supervisor.view(self._runner, time.monotonic()))
 
     def _not_running(self) -> dict[str, Any]:
+        return self._view(WallClock().at, NotifySockets(), new_pool_view(self._unfinished()))
+
+    def _unfinished(self) -> PoolSpec:
         """What does not run needs no command yet."""
-        spec = self._check({"command": ["none yet"], **self._table})
-        return self._view(WallClock().at, NotifySockets(), new_pool_view(spec))
+        return self._check(self._table if "backend" in self._table else {"command": ["none yet"], **self._table})
 
     def _view(self, wall: Wall, telemetry: TelemetrySource, view: PoolView) -> dict[str, Any]:
         return dict(Views(self.name, __version__, os.getpid(), wall, telemetry).pool(view, time.monotonic()))

@@ -58,6 +58,11 @@ def test_status_before_supervise_needs_no_command() -> None:
     assert WorkerPoolSupervisor("email-workers").workers(3).status()["worker_count"] == 3
 
 
+def test_status_works_before_supervise_with_a_backend_too() -> None:
+    pool = WorkerPoolSupervisor("mails").workers(3).configure(backend="celery", celery={"app": "proj.app"})
+    assert pool.status()["worker_count"] == 3
+
+
 async def test_a_pool_without_a_command_is_refused_before_anything_starts() -> None:
     with pytest.raises(ConfigError, match=r"command.*is missing; add one"):
         await WorkerPoolSupervisor("email-workers").workers(3).supervise()
