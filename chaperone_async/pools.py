@@ -88,6 +88,8 @@ class WorkerPoolSupervisor:
     def configure(self, **table: Any) -> Self:
         """Any key of a pool in the configuration file: `.configure(stop={"timeout": "5s"}, env={"A": "1"})`."""
         self._table.update(table)
+        if "workers" in table:
+            self._max_workers = None
         return self
 
     @property
@@ -96,6 +98,8 @@ class WorkerPoolSupervisor:
         return self._check(self._table)
 
     def _check(self, own: dict[str, Any]) -> PoolSpec:
+        if self._max_workers is not None and "autoscale" in own:
+            own = {**own, "workers": {"min": own["workers"], "max": self._max_workers}}
         problems = Problems()
         table = {"http": {"listen": []}, "pools": {self.name: own}}
         document = Document(Path(f"pool {self.name}"), Place(f"pool {self.name}"), table)
@@ -106,7 +110,8 @@ class WorkerPoolSupervisor:
             spec.callbacks, on_crash=hooks.on_crash is not None, on_unhealthy=hooks.on_unhealthy is not None
         )
         health = replace(spec.health, callback=hooks.check is not None)
-        return replace(spec, callbacks=callbacks, health=health, max_workers=self._max_workers)
+        most = spec.max_workers if self._max_workers is None else self._max_workers
+        return replace(spec, callbacks=callbacks, health=health, max_workers=most)
 
     # Running
 
@@ -165,10 +170,11 @@ class WorkerPoolSupervisor:
         configured number."""
         if workers < 0:
             raise ChaperoneError(f"cannot scale {self.name!r} to {workers}: the least is 0")
-        if self._max_workers is not None and workers > self._max_workers:
-            raise ChaperoneError(f"cannot scale {self.name!r} to {workers}: its max is {self._max_workers}")
+        most = (self._unfinished() if self._runner is None else self._runner.pool.spec).max_workers
+        if most is not None and workers > most:
+            raise ChaperoneError(f"cannot scale {self.name!r} to {workers}: its max is {most}")
         if self._runner is None:
-            self._table["workers"] = workers
+            self._table["workers"], self._max_workers = workers, most
         await self._ask(lambda now: ev.ScaleRequested(workers, now, BY), lambda pool: _has_scaled(pool, workers))
 
     async def pause(self) -> None:

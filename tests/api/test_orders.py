@@ -116,6 +116,26 @@ async def test_scale_refuses_what_cannot_be() -> None:
         await pool.scale(-1)
 
 
+BACKLOG = {"autoscale": {"target": 5}, "backlog": {"source": {"command": ["backlog"]}}}
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        WorkerPoolSupervisor("emails").command(STEADY).configure(**BACKLOG).workers(min=1, max=10),
+        WorkerPoolSupervisor("emails").command(STEADY).configure(workers={"min": 1, "max": 10}, **BACKLOG),
+    ],
+)
+async def test_a_pool_that_scales_itself_has_bounds_however_they_are_written(pool: WorkerPoolSupervisor) -> None:
+    policy = pool.spec.autoscale
+    assert policy is not None
+    assert (policy.min, policy.max, pool.spec.max_workers) == (1, 10, 10)
+    with pytest.raises(ChaperoneError, match="cannot scale 'emails' to 11: its max is 10"):
+        await pool.scale(11)
+    await pool.scale(3)
+    assert (pool.spec.workers, pool.spec.max_workers) == (3, 10)
+
+
 def test_a_contradiction_is_refused() -> None:
     with pytest.raises(ChaperoneError, match="cannot set the number of workers: min 3 is over max 2"):
         WorkerPoolSupervisor("emails").workers(min=3, max=2)
