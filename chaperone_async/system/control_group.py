@@ -1,5 +1,6 @@
 """The control groups this process is in: where their files are, and how much they allow."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,11 @@ class Allowance:
     processes: int | None = None
 
 
+def read_own(name: str, root: Path = Path("/")) -> str:
+    """A file of /proc/self; the paths in it need not be text. `root`: where /proc is. Raises OSError."""
+    return os.fsdecode((root / "proc/self" / name).read_bytes())
+
+
 def locate(cgroups: str, mountinfo: str) -> list[Group]:
     """From the texts of /proc/self/cgroup and /proc/self/mountinfo."""
     paths: dict[str, str] = {}
@@ -34,7 +40,7 @@ def locate(cgroups: str, mountinfo: str) -> list[Group]:
         _, controllers, path = line.split(":", 2)
         paths.update(dict.fromkeys(controllers.split(","), path))
     found: list[Group] = []
-    for line in mountinfo.splitlines():
+    for line in filter(None, mountinfo.split("\n")):  # a path may have other ends of lines in it
         mount, _, source = line.partition(" - ")
         root, point = (_unescape(word) for word in mount.split(" ")[3:5])
         kind, _, options = source.split(" ", 2)
@@ -62,7 +68,7 @@ def _unescape(word: str) -> str:
 def own_groups(root: Path = Path("/")) -> list[Group]:
     """Empty where there are none to be seen, as on other systems than Linux. `root`: where /proc is."""
     try:
-        return locate((root / "proc/self/cgroup").read_text(), (root / "proc/self/mountinfo").read_text())
+        return locate(read_own("cgroup", root), read_own("mountinfo", root))
     except OSError:
         return []
 

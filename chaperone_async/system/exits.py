@@ -4,7 +4,7 @@ import os
 from collections import deque
 from pathlib import Path
 
-from chaperone_async.system.control_group import locate
+from chaperone_async.system.control_group import locate, read_own
 from chaperone_async.system.ports import ExitStatus
 
 CREDIT_LIFE = 3.0  # seconds; an OOM kill seen longer ago than this was not this worker's
@@ -38,7 +38,7 @@ def locate_oom_counters(cgroups: str, mountinfo: str) -> list[Path]:
 def find_oom_counter() -> Path | None:
     """This process's own cgroup's counter: workers are in the same cgroup. None where it cannot be read."""
     try:
-        places = locate_oom_counters(Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text())
+        places = locate_oom_counters(read_own("cgroup"), read_own("mountinfo"))
     except OSError:
         return None
     return next((place for place in places if _has_counter(place)), None)

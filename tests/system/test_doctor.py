@@ -75,6 +75,16 @@ def test_each_version_of_control_groups_tells_what_it_allows(tmp_path: Path) -> 
     assert own_groups(tmp_path / "none") == []
 
 
+def test_a_mount_point_that_is_no_text_is_no_obstacle(tmp_path: Path) -> None:
+    root = made(tmp_path, V2)
+    allowed = allowance(own_groups(root), root)
+    with (root / "proc/self/mountinfo").open("ab") as mounts:
+        mounts.write(b"51 31 0:48 / /mnt/\xff\r\x0b\x85 rw - tmpfs tmpfs rw\n")
+    assert allowance(own_groups(root), root) == allowed
+    assert by_name(examine_resources([], root))["oom"].result == "ok"
+    assert by_name(examine_machine(root))["/proc"].result == "ok"
+
+
 def test_limits_of_version_2_are_compared_with_what_the_pools_need(tmp_path: Path) -> None:
     found = by_name(examine_resources([pool(workers=20)], made(tmp_path, V2)))
     assert found["control groups"] == Finding("control groups", "ok", "version 2: /sys/fs/cgroup/pod/app")

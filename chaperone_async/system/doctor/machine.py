@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from chaperone_async.system.control_group import read_own
 from chaperone_async.system.doctor.finding import Finding
 from chaperone_async.system.kin import become_subreaper, children_are_listed
 
@@ -47,7 +48,7 @@ def _pidfds() -> Finding:
 
 def _proc(root: Path) -> Finding:
     try:
-        mounts = (root / "proc/self/mountinfo").read_text()
+        mounts = read_own("mountinfo", root)
     except OSError:
         advice = "memory and CPU of workers are not known, nor is what they leave behind; mount /proc"
         return Finding("/proc", "warn", "not mounted", advice)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from chaperone_async.core.spec import PoolSpec
-from chaperone_async.system.control_group import Allowance, Group, allowance, own_groups
+from chaperone_async.system.control_group import Allowance, Group, allowance, own_groups, read_own
 from chaperone_async.system.doctor.finding import Finding
 from chaperone_async.system.exits import locate_oom_counters, parse_oom_kills
 from chaperone_async.system.reserve import RESERVE
@@ -52,7 +52,7 @@ def _oom(root: Path) -> Finding:
 
 def _counters(root: Path) -> list[Path]:
     try:
-        return locate_oom_counters((root / "proc/self/cgroup").read_text(), (root / "proc/self/mountinfo").read_text())
+        return locate_oom_counters(read_own("cgroup", root), read_own("mountinfo", root))
     except OSError:
         return []
 
