@@ -48,6 +48,11 @@ def _lint_pool(pool: PoolSpec, config: Config) -> Iterator[str]:
             f"stop.timeout: {pool.stop.timeout:g} s leaves no time within shutdown.grace, {config.grace:g} s: "
             f"workers are killed {_LAST_SECOND:g} s before its end; raise the grace, or write less"
         )
+    if (pool.job.timeout or 0) > pool.stop.timeout:
+        yield (
+            f"job.timeout: a job may take {pool.job.timeout:g} s, and a stop cuts it off after stop.timeout, "
+            f"{pool.stop.timeout:g} s; raise that, and shutdown.grace with it, or write less"
+        )
     if pool.backend is not None and pool.backend.warning is not None:
         yield f"backend: {pool.backend.warning}"
     yield from _lint_reports(pool)

@@ -16,6 +16,15 @@ def test_a_stop_timeout_of_the_whole_grace_is_warned_of_where_it_was_written(loa
     assert warning.startswith("pools.a.stop.timeout: 30 s leaves no time within shutdown.grace, 30 s")
 
 
+def test_a_job_that_may_take_longer_than_a_stop_waits_is_warned_of(loaded: Load) -> None:
+    pool = '[pools.a]\ncommand = "sh -c {timeout}"\nstop.timeout = 20\n'
+    (warning,) = lint(loaded(f"{pool}job.timeout = 21"), PLENTY)
+    assert warning.startswith(
+        "pools.a.job.timeout: a job may take 21 s, and a stop cuts it off after stop.timeout, 20 s"
+    )
+    assert lint(loaded(f"{pool}job.timeout = 20"), PLENTY) == []
+
+
 def test_a_listener_open_to_others_without_a_token_is_warned_of(loaded: Load) -> None:
     (warning,) = lint(loaded('http.listen = ["0.0.0.0:9001", "[::1]:9001"]\n' + POOL), PLENTY)
     assert warning.startswith("http.listen: 0.0.0.0:9001 can be reached from outside")
@@ -55,6 +64,6 @@ def test_the_memory_there_is_is_known() -> None:
 
 def test_what_rests_on_reports_of_jobs_is_warned_of_where_nobody_may_report(loaded: Load) -> None:
     source = 'backlog.source = { redis_list = "redis://localhost/0#q" }\n'
-    stall, timeout = lint(loaded(f'{POOL}{source}health.stall = "5m"\njob.timeout = 60'), PLENTY)
+    stall, timeout = lint(loaded(f'{POOL}{source}health.stall = "5m"\njob.timeout = 20'), PLENTY)
     assert "only a backlog that shrinks is progress" in stall
     assert "job.timeout: has effect only if the workers report their jobs" in timeout
