@@ -5,7 +5,7 @@ import ssl
 import time
 from base64 import b64encode
 from collections.abc import Callable
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTP_PORT, HTTPS_PORT, HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 
@@ -55,10 +55,11 @@ class Site:
 
     def _connect(self) -> HTTPConnection:
         parts = urlsplit(self._address)
-        host, port = parts.hostname or "localhost", parts.port
+        host = parts.hostname or "localhost"  # one of IPv6 without a port is taken for both
         if parts.scheme == "https":
-            return HTTPSConnection(host, port, timeout=self._limit, context=ssl.create_default_context())
-        return HTTPConnection(host, port, timeout=self._limit)
+            context = ssl.create_default_context()
+            return HTTPSConnection(host, parts.port or HTTPS_PORT, timeout=self._limit, context=context)
+        return HTTPConnection(host, parts.port or HTTP_PORT, timeout=self._limit)
 
     def _ask(self, connection: HTTPConnection, target: str, headers: dict[str, str]) -> Answer:
         deadline = time.monotonic() + self._limit
@@ -71,6 +72,7 @@ class Site:
                 connection.close()  # the next request opens it again
                 why = f"longer than {_LONGEST >> 20} MB" if len(body) > _LONGEST else f"slower than {self._limit:g} s"
                 raise Unavailable(f"what it answers is {why}")
+        response.close()  # which read1 does not always do; the connection is kept
         return Answer(response.status, response.reason, bytes(body))
 
 

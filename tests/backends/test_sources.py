@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from redis import Redis
 
+from chaperone_async.attendant.sources_http import Site
 from tests.backends.asked import Attendant, attending
 from tests.backends.keeper import free_port
 from tests.backends.outages import Line
@@ -316,8 +317,10 @@ class Pages(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     pages: dict[str, bytes]
     connections: set[int]
+    asked: list[str]
 
     def do_GET(self) -> None:
+        self.asked.append(self.path)
         self.connections.add(self.client_address[1])
         body = self.pages.get(self.path, b"")
         self.send_response(200 if self.path in self.pages else 404)
@@ -331,7 +334,7 @@ class Pages(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def web() -> Iterator[Callable[[dict[str, bytes]], str]]:
-    Pages.pages, Pages.connections = {}, set()
+    Pages.pages, Pages.connections, Pages.asked = {}, set(), []
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -345,6 +348,17 @@ def web() -> Iterator[Callable[[dict[str, bytes]], str]]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def test_a_second_reading_asks_once_over_the_same_connection(asked: Attendant, web: Callable[..., str]) -> None:
+    base = web({"/depth": b"3"})
+    assert [asked.backlog("http", f"{base}/depth") for _ in range(3)] == [{"ready": 3}] * 3
+    assert (len(Pages.asked), len(Pages.connections)) == (3, 1)
+
+
+def test_a_host_of_ipv6_has_the_port_of_its_scheme() -> None:
+    ports = {scheme: Site(f"{scheme}://[::1]/q", 1)._connect().port for scheme in ("http", "https")}
+    assert ports == {"http": 80, "https": 443}
 
 
 def test_a_json_document_tells_a_number_by_its_pointer(asked: Attendant, web: Callable[..., str]) -> None:
