@@ -32,6 +32,7 @@ class DemandFeed:
         self._runner = runner
         self._grown = grown
         self._stall = StallState()
+        self._asked: PoolQueue | None = None
         self._queue: PoolQueue | None = None  # whose looks those are
         self._looks: tuple[Look, ...] = ()
 
@@ -40,17 +41,16 @@ class DemandFeed:
         while True:
             await self._runner.until(lambda _: self._can_be_told())
             begun_at = await self._wait_for(next_at)
-            policy = self._runner.pool.spec.backlog
+            policy, self._asked = self._runner.pool.spec.backlog, self._runner.queue
             await self._look(policy.timeout)
             self._watch_for_stall()
             next_at = max(begun_at + policy.interval, anyio.current_time())
 
     async def _wait_for(self, next_at: float) -> float:
         """Or for another queue, or interval: that is not to wait for the old one's time."""
-        queue = self._runner.queue
         with anyio.CancelScope(deadline=next_at):
-            await self._runner.until(lambda _: self._runner.queue is not queue)
-        if self._runner.queue is not queue:
+            await self._runner.until(lambda _: self._runner.queue is not self._asked)
+        if self._runner.queue is not self._asked:
             return min(next_at, anyio.current_time())
         await anyio.sleep_until(next_at)  # the pool has ended, perhaps
         return next_at
