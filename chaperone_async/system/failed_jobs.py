@@ -18,7 +18,7 @@ from chaperone_async.errors import QueueUnavailable
 from chaperone_async.system.config.failed_jobs import FailedJobsPlace
 from chaperone_async.system.failed_file import FailedFile, Failure
 from chaperone_async.system.ports import JobNotice
-from chaperone_async.system.threads import DaemonThreads
+from chaperone_async.system.threads import DaemonThreads, NoThreadError
 
 _LOCKED = 1.0  # seconds before another try to write what another program keeps from being written
 _LAST_WRITE = 2.0  # seconds that the end waits for a slow disk
@@ -52,7 +52,7 @@ class FailedJobs:
             self._tasks.cancel_scope.cancel()
             await self._tasks.__aexit__(None, None, None)
         if self._file is not None or self._noted:
-            with anyio.move_on_after(_LAST_WRITE, shield=True):
+            with anyio.move_on_after(_LAST_WRITE, shield=True), suppress(NoThreadError):
                 with suppress(QueueUnavailable):
                     await self._do(lambda _: None)
                 await self._threads.run(self._close)
@@ -85,7 +85,7 @@ class FailedJobs:
             self._something_noted = anyio.Event()
             try:
                 await self._do(lambda _: None)
-            except QueueUnavailable:  # it is locked, and somebody will be told who wants to read it
+            except QueueUnavailable:  # for now, and somebody will be told who wants to read it
                 await anyio.sleep(_LOCKED)
                 self._something_noted.set()
 
@@ -93,6 +93,8 @@ class FailedJobs:
         """With all that has been noted in the file."""
         try:
             return await self._threads.run(self._in_thread, what)
+        except NoThreadError as error:
+            raise QueueUnavailable(f"the list of failed jobs cannot be read: {error}") from error
         finally:
             while self._told:
                 self._tell(self._told.pop(0))

@@ -24,8 +24,15 @@ _Outcome = tuple[Any, BaseException | None]
 _Call = tuple[Future[_Outcome], Callable[[], object]]
 
 
+class NoThreadError(RuntimeError):
+    """Too many processes and threads already, or no memory."""
+
+
 class DaemonThreads:
-    """At most `limit` threads, started when needed. A call that was given up holds its thread until it returns."""
+    """At most `limit` threads, started when needed. A call that was given up holds its thread until it returns.
+
+    Where no more can be had, a call waits for one of those there are; NoThreadError when there is none.
+    """
 
     def __init__(self, limit: int, name: str) -> None:
         self._limit = limit
@@ -44,14 +51,24 @@ class DaemonThreads:
         with self._changed:
             self._calls.append((future, partial(copy_context().run, function, *arguments)))
             if self._idle < len(self._calls) and self._threads < self._limit:
-                self._threads += 1
-                Thread(target=self._work, name=self._name, daemon=True).start()
+                self._start_thread()
             self._changed.notify()
         # an exception set in the future itself would not always arrive as the same object
         answer, error = await asyncio.wrap_future(future)
         if error is not None:
             raise error
         return cast("T", answer)
+
+    def _start_thread(self) -> None:
+        """For the last call."""
+        try:
+            Thread(target=self._work, name=self._name, daemon=True).start()
+        except RuntimeError as error:
+            if not self._threads:
+                self._calls.pop()
+                raise NoThreadError("no thread can be started; raise the limit of processes") from error
+        else:
+            self._threads += 1
 
     def _work(self) -> None:
         while (taken := self._take()) is not None:

@@ -20,7 +20,7 @@ from chaperone_async.system.failed_jobs import FailedJobs
 from chaperone_async.system.ports import JobNotice
 from chaperone_async.system.queues import Queue
 from chaperone_async.system.sweep import Family
-from tests.system.world import until
+from tests.system.world import no_thread_to_be_had, until
 
 ATTENDANT = """
 import json, os
@@ -286,3 +286,14 @@ async def test_without_any_place_it_is_in_memory_and_that_is_said(world: World) 
         queue.note_failed(failed("a"))
         assert await ids(queue) == ["a"]
     assert world.told[0].startswith("cannot keep the list of failed jobs: there is no place for them; it is kept in")
+
+
+async def test_what_is_noted_while_no_thread_can_be_started_is_written_later(world: World) -> None:
+    async with world.jobs() as jobs:
+        queue = world.queue(jobs)
+        with no_thread_to_be_had():
+            queue.note_failed(failed("job-1"))
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(QueueUnavailable, match="no thread can be started"):
+                await ids(queue)
+        assert await ids(queue) == ["job-1"]

@@ -9,7 +9,8 @@ import anyio
 import pytest
 
 from chaperone_async.system import threads
-from chaperone_async.system.threads import DaemonThreads
+from chaperone_async.system.threads import DaemonThreads, NoThreadError
+from tests.system.world import no_thread_to_be_had
 
 NAME: ContextVar[str] = ContextVar("NAME")
 
@@ -83,3 +84,25 @@ async def test_an_idle_thread_ends_and_another_takes_its_place(monkeypatch: pyte
         with anyio.fail_after(60):
             while len(pool):
                 await anyio.sleep(0.005)
+
+
+async def test_a_call_for_which_there_is_no_thread_is_refused_or_waits_for_one_there_is() -> None:
+    pool, running, release = DaemonThreads(2, "t"), threading.Event(), threading.Event()
+    with no_thread_to_be_had(), pytest.raises(NoThreadError):
+        await pool.run(int)
+    assert len(pool) == 0
+
+    def run() -> None:
+        running.set()
+        release.wait()
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pool.run, run)
+            while not running.is_set():
+                await anyio.sleep(0.001)
+            with no_thread_to_be_had():
+                tasks.start_soon(pool.run, int)
+                await anyio.wait_all_tasks_blocked()
+            release.set()
+    assert len(pool) == 1

@@ -1,9 +1,10 @@
 """What tests of real processes share: an output that remembers, waiting for facts, looking at processes."""
 
 import os
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -49,6 +50,16 @@ class Written:
 
     def forget(self, ref: WorkerRef) -> None:
         self.text.pop(ref, None)
+
+
+@contextmanager
+def no_thread_to_be_had() -> Iterator[None]:
+    """As where there are too many: no machine has room for such a stack."""
+    before = threading.stack_size(1 << 50)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
 
 
 async def until(fact: Callable[[], object], seconds: float = 60.0) -> None:
