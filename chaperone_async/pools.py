@@ -331,5 +331,7 @@ def run(*pools: WorkerPoolSupervisor | WorkerPoolRegistry, listen: Sequence[str]
     for pool in pools:
         if isinstance(pool, WorkerPoolSupervisor):
             registry.register(pool.name, pool)
+        elif pool is not registry:
+            raise ChaperoneError("cannot run a registry beside something else; register all pools in it")
     settings = Settings(name=os.uname().nodename, grace=grace)
     return run_blocking(settings, registry, tuple(listen), serve)

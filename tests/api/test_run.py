@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from chaperone_async import ChaperoneError, WorkerPoolRegistry, WorkerPoolSupervisor, run
 from chaperone_async.service.signals import SAME_SIGNAL
 
 HEAD = """
@@ -120,6 +121,11 @@ sys.exit(run(registry) or run(pool, other))
         program.waits_until(partial(program.says, "| at work", times=workers))
         program.process.send_signal(signal.SIGINT)
     assert program.ends() == 0
+
+
+def test_a_registry_runs_alone() -> None:
+    with pytest.raises(ChaperoneError, match="cannot run a registry beside something else; register all pools in it"):
+        run(WorkerPoolRegistry(), WorkerPoolSupervisor("images").command("w"))
 
 
 def test_a_hanging_sync_callback_does_not_keep_the_program_alive(start: Start) -> None:
