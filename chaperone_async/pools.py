@@ -265,6 +265,8 @@ class WorkerPoolRegistry:
         """Stop gracefully, and forget. Raises UnknownPool."""
         pool = self.get(name)
         await pool.stop()
+        if self._pools.get(name) is not pool:  # somebody else has stopped it meanwhile
+            return
         if self._composed is not None:
             await self._composed.supervisor.remove(pool.name)
         pool.detach()

@@ -70,6 +70,16 @@ async def test_stop_stops_and_forgets() -> None:
         await eventually(ready(registry.get("emails"), 2))
 
 
+async def test_a_pool_may_be_stopped_by_two_at_once() -> None:
+    registry = two()
+    async with supervised(registry):
+        await eventually(ready(registry.get("emails")))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(registry.stop, "emails")
+            tasks.start_soon(registry.stop, "emails")
+        assert list(registry.all()) == ["images"]
+
+
 async def test_a_pool_registered_while_running_starts_at_once() -> None:
     registry = two()
     async with supervised(registry):
