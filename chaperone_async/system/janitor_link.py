@@ -17,6 +17,18 @@ log = logging.getLogger(__name__)
 RETRY = 1.0  # seconds before another try where the last janitor could not be started or died at once
 
 
+_pipes: set[int] = set()
+"""Writing ends. What is forked without a new program would keep them open after the supervisor's death."""
+
+
+def _close_pipes() -> None:
+    while _pipes:
+        os.close(_pipes.pop())
+
+
+os.register_at_fork(after_in_child=_close_pipes)
+
+
 class JanitorLink:
     """`token` marks the environment of every worker of this supervisor life."""
 
@@ -55,6 +67,7 @@ class JanitorLink:
             os.close(reader)
         self._family.add(self._process.pid)
         self._pipe = writer
+        _pipes.add(writer)
 
     async def keep(self) -> None:
         """For the supervisor's life: whenever the janitor has died, start another."""
@@ -79,6 +92,7 @@ class JanitorLink:
         process.kill()
         process.wait()
         self._family.discard(process.pid)
+        _pipes.discard(self._pipe)
         os.close(self._pipe)
         self._pipe = -1
 

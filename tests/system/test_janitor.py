@@ -117,6 +117,15 @@ async def test_the_janitor_hears_no_signal_but_kill() -> None:
         await killed_leaves_nothing(process, mark)
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+async def test_what_is_forked_from_the_supervisor_does_not_hold_the_janitors_pipe() -> None:
+    async with OsProcesses(Written()) as processes:
+        forked = os.fork()
+        if not forked:
+            os._exit(os.path.exists(f"/proc/self/fd/{processes._janitor._pipe}"))
+        assert os.waitpid(forked, 0)[1] == 0
+
+
 async def test_a_clean_end_leaves_no_janitor() -> None:
     async with supervisor(3, "sleep", "1000") as (process, janitor, mark):
         await process.communicate(b"")
