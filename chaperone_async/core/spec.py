@@ -162,6 +162,7 @@ class BackendUse:
     can: frozenset[str] = frozenset()
     honours: frozenset[str] = frozenset()  # the job options that its command line has
     reports: bool = False  # an agent in the worker tells of its jobs
+    beats: bool = True  # it gives signs of life by itself
     at_once: int = 1  # jobs that one worker does at a time, as far as is known
     keeps_failed: bool = True  # else we do
     pause_signal: str | None = None  # what pauses its workers, until SIGCONT

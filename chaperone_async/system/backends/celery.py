@@ -75,6 +75,7 @@ class Celery:
             ),
             honours=frozenset({"timeout"} if limit else ()),
             reports=True,
+            beats=kind != "solo",
             at_once=jobs,
             then=(_COLD,) if kind == "prefork" else (),
             # Here a signal is heard while jobs run, and acted on by a loop that runs none itself.

@@ -57,6 +57,7 @@ class Plan:
     env: tuple[tuple[str, str], ...] = ()
     honours: frozenset[str] = frozenset()
     reports: bool = False  # an agent in the worker says READY=1 and tells of its jobs
+    beats: bool = True  # it gives signs of life, while it has a job, too
     at_once: int = 1  # jobs that one worker does at a time, where the configuration says so
     stop_signal: str = "SIGTERM"
     then: tuple[Rung, ...] = ()  # further signals, before the SIGKILL over the session

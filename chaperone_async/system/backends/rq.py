@@ -80,6 +80,7 @@ class Rq:
             ),
             env=tuple(_environment(options).items()),
             reports=True,
+            beats=not options.simple,
             attendant="chaperone_async.attendant.rq",
             settings={"max_deaths": MAX_DEATHS if options.max_deaths is None else int(options.max_deaths)},
             can=frozenset({"backlog", "failed", "retry", "flush", "reclaim"}),

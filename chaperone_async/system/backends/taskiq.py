@@ -76,6 +76,7 @@ class Taskiq:
             ),
             env=environment(app, prefetch=int(options.prefetch or tasks)),
             reports=True,
+            beats=False,
             at_once=tasks,
             attendant="chaperone_async.attendant.taskiq",
             settings={

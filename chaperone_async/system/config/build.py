@@ -71,6 +71,7 @@ def use_of(name: str, table: PoolTable, plan: Plan) -> BackendUse:
         can=frozenset(plan.can),
         honours=plan.honours,
         reports=plan.reports,
+        beats=plan.beats,
         at_once=plan.at_once,
         keeps_failed=plan.keeps_failed,
         pause_signal=plan.pause_signal,

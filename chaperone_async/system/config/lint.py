@@ -55,6 +55,11 @@ def _lint_pool(pool: PoolSpec, config: Config) -> Iterator[str]:
         )
     if pool.backend is not None and pool.backend.warning is not None:
         yield f"backend: {pool.backend.warning}"
+    if pool.health.heartbeat and pool.backend is not None and not pool.backend.beats:
+        yield (
+            "health.heartbeat: has no effect: these workers give no sign of life, or none while they have a job; "
+            "remove it, or have the application call chaperone_async.worker.notify.heartbeat()"
+        )
     yield from _lint_reports(pool)
     yield from _lint_program(pool)
     yield from _lint_launch(pool.launch)

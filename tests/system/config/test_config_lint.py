@@ -1,5 +1,7 @@
 """What is valid and yet worth a warning."""
 
+import pytest
+
 from chaperone_async.system.config.lint import available_memory, lint
 from tests.system.config.conftest import Load
 
@@ -67,3 +69,17 @@ def test_what_rests_on_reports_of_jobs_is_warned_of_where_nobody_may_report(load
     stall, timeout = lint(loaded(f'{POOL}{source}health.stall = "5m"\njob.timeout = 20'), PLENTY)
     assert "only a backlog that shrinks is progress" in stall
     assert "job.timeout: has effect only if the workers report their jobs" in timeout
+
+
+@pytest.mark.parametrize(
+    ("backend", "warned"),
+    [
+        ('"rq"\nrq.simple = true', True),
+        ('"rq"', False),
+        ('"taskiq"\ntaskiq.app = "proj:broker"', True),
+        ('"celery"\ncelery = { app = "proj", pool = "solo" }', True),
+    ],
+)
+def test_a_heartbeat_of_workers_that_give_none_is_warned_of(loaded: Load, backend: str, *, warned: bool) -> None:
+    warnings = lint(loaded(f'[pools.a]\nbackend = {backend}\nhealth.heartbeat = "30s"'), PLENTY)
+    assert any("health.heartbeat: has no effect" in warning for warning in warnings) == warned
