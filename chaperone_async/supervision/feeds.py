@@ -13,7 +13,7 @@ from chaperone_async.core.reasons import Reason
 from chaperone_async.core.recycle import memory_limit
 from chaperone_async.core.spec import MB
 from chaperone_async.core.states import Frozen, Life, Running, Slot, Spawning, Starting
-from chaperone_async.supervision.hooks import told, we_are_cancelled
+from chaperone_async.supervision.hooks import in_callback, told, we_are_cancelled
 from chaperone_async.supervision.runner import PoolRunner
 from chaperone_async.system.ports import Prober, Telemetry, Usage, Verdict
 
@@ -125,9 +125,11 @@ class HealthFeed:
                         tasks.start_soon(self._probe_once, prober, slot, key)
 
     async def _probe_once(self, prober: Prober, slot: Slot, key: tuple[WorkerRef, str]) -> None:
+        """In a task of its own: a check in Python can see that it is inside a callback."""
         life = slot.life
         if life is None:
             return
+        in_callback.set(True)
         try:
             async with self._limiter:
                 verdict = await prober.probe(life.ref, life.worker_id, life.pid)

@@ -165,6 +165,18 @@ async def test_stopping_the_pool_inside_on_crash_is_a_veto_too() -> None:
     assert (pool.status()["state"], pool.status()["restarts"]) == ("fatal", 0)
 
 
+async def test_a_check_is_inside_a_callback() -> None:
+    pool = pool_of(STEADY)
+
+    @pool.with_health_check
+    async def check(worker: Worker) -> bool:
+        await pool.stop()
+        return True
+
+    await asyncio.wait_for(pool.supervise(), 60)
+    assert (pool.status()["state"], pool.status()["reason"]) == ("fatal", "stopped inside a callback")
+
+
 async def test_a_sync_callback_may_hand_back_what_is_to_be_awaited() -> None:
     pool = pool_of(CRASHES)
     pool.on_crash(lambda _: pool.stop())
