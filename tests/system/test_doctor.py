@@ -138,6 +138,10 @@ def test_another_user_needs_the_right_to_switch(tmp_path: Path) -> None:
     assert found.result == "fail"
     assert found.advice.startswith("pool a wants '12345'; run as root")
     root = made(tmp_path, {"proc/self/status": "CapEff:\t00000000000000c0\n"})
+    assert by_name(examine_rights([pool()], root))["users"].result == "ok"
+    found = by_name(examine_rights([pool(user="12345")], root))["users"]
+    assert (found.result, found.advice.endswith("; grant SYS_PTRACE")) == ("warn", True)
+    root = made(tmp_path, {"proc/self/status": "CapEff:\t00000000000800c0\n"})
     assert by_name(examine_rights([pool(user="12345")], root))["users"].result == "ok"
     assert "no such user" in by_name(examine_rights([pool(user="no-such-user")], root))["users"].advice
 

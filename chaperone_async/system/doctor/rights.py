@@ -14,7 +14,7 @@ from chaperone_async.system.environment import find_identity
 from chaperone_async.system.notify import SUPPORTED, NotifySockets
 from chaperone_async.system.ports import SpawnError
 
-_SETGID, _SETUID = 6, 7
+_SETGID, _SETUID, _SYS_PTRACE = 6, 7, 19
 
 
 def examine_rights(pools: Sequence[PoolSpec], root: Path = Path("/")) -> Iterator[Finding]:
@@ -25,12 +25,16 @@ def examine_rights(pools: Sequence[PoolSpec], root: Path = Path("/")) -> Iterato
 
 
 def _users(pools: Sequence[PoolSpec], root: Path) -> Finding:
-    may = _may_switch(root)
+    may = _may(root, _SETUID, _SETGID)
     what = f"{'any' if may else 'only its own'} (runs as uid {os.geteuid()})"
     wrong: list[str] = []
+    switched = False
     for pool in pools:
         try:
-            if find_identity(pool.launch).switch and not may:
+            if not find_identity(pool.launch).switch:
+                continue
+            switched = True
+            if not may:
                 wrong.append(f"pool {pool.name} wants {pool.launch.user or pool.launch.group!r}")
         except SpawnError as error:
             wrong.append(f"pool {pool.name} {error}")
@@ -38,16 +42,19 @@ def _users(pools: Sequence[PoolSpec], root: Path) -> Finding:
         return Finding(
             "users", "fail", what, f"{'; '.join(wrong)}; run as root, grant SETUID and SETGID, or leave it out"
         )
+    if switched and not _may(root, _SYS_PTRACE):
+        advice = "what left such a worker's session may outlive it; grant SYS_PTRACE"
+        return Finding("users", "warn", f"{what}, but the environment of their workers cannot be read", advice)
     return Finding("users", "ok", what)
 
 
-def _may_switch(root: Path) -> bool:
+def _may(root: Path, *capabilities: int) -> bool:
     try:
         lines = (root / "proc/self/status").read_text().splitlines()
     except OSError:
         return os.geteuid() == 0
     rights = next((int(line.split()[1], 16) for line in lines if line.startswith("CapEff:")), 0)
-    return bool(rights >> _SETUID & 1 and rights >> _SETGID & 1)
+    return all(rights >> capability & 1 for capability in capabilities)
 
 
 def _file_system() -> Finding:
