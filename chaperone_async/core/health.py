@@ -1,7 +1,7 @@
 """Counting verdicts: `failure_threshold` failures of one check in a row make a worker unhealthy, fewer degraded.
 
 Checks of the process itself (`process`, `memory`, `heartbeat`) count from the start; active ones (http, tcp, exec,
-python) not before `start_grace` has passed or the first success has come, like the start period of a container.
+python) not before `start_grace` has passed or its first success has come, like the start period of a container.
 """
 
 from dataclasses import dataclass
@@ -43,10 +43,10 @@ def is_unhealthy(policy: HealthPolicy, failing: tuple[Failing, ...]) -> bool:
     return any(f.count >= policy.failure_threshold for f in failing)
 
 
-def is_made(policy: HealthPolicy, check: str) -> bool:
-    """Of active checks."""
+def active(policy: HealthPolicy) -> frozenset[str]:
+    """The checks that must each pass once before a worker counts as ready."""
     made = {"http": policy.http, "tcp": policy.tcp, "exec": policy.exec, "python": policy.python or policy.callback}
-    return bool(made.get(check))
+    return frozenset(check for check, how in made.items() if how)
 
 
 def reason_for(failing: Failing) -> Reason:

@@ -77,7 +77,7 @@ def _perhaps_ready(rules: Rules, slot: Slot, state: Starting, at: float) -> Move
     policy, life = rules.spec.health, state.life
     alive = at >= life.spawned_at + rules.spec.restart.start_seconds
     up = life.told_ready or (policy.ready == "alive" and alive)
-    if not up or (policy.probed and not life.probed):
+    if not up or not health.active(policy) <= life.probed:
         return with_state(slot, replace(state, alive_at=inf)) if alive and state.alive_at != inf else slot, ()
     proven_at = life.spawned_at + rules.spec.restart.crash_loop.early if slot.history.looping else inf
     life = replace(life, ready_at=at)
@@ -131,8 +131,9 @@ def check_running(rules: Rules, slot: Slot, state: Running, event: Checked) -> M
 
 def _judge(rules: Rules, life: Life, event: Checked) -> Life:
     result, policy = event.result, rules.spec.health
-    failing = health.judge(policy, life.failing, result, event.at - life.spawned_at, probed=life.probed)
-    probed = life.probed or (result.passed and result.check not in health.PASSIVE)
+    failing = health.judge(policy, life.failing, result, event.at - life.spawned_at, probed=result.check in life.probed)
+    passed = result.passed and result.check not in health.PASSIVE
+    probed = life.probed | {result.check} if passed else life.probed
     if failing == life.failing and probed == life.probed:
         return life
     return replace(life, failing=failing, probed=probed, unhealthy=health.is_unhealthy(policy, failing))
@@ -185,7 +186,7 @@ def pardon(_rules: Rules, slot: Slot, state: Spawning | _Served, _event: Pardon)
 def adopt(rules: Rules, slot: Slot, state: _Served, _event: Adopt) -> Move:
     """A limit on its time counts from its start, whenever it was set. Checks that are made no more fail no more."""
     life, policy = state.life, rules.spec.health
-    failing = tuple(f for f in life.failing if f.check in health.PASSIVE or health.is_made(policy, f.check))
+    failing = tuple(f for f in life.failing if f.check in health.PASSIVE | health.active(policy))
     life = replace(
         life,
         recycle_at=recycle.recycle_at(rules.spec.recycle, life.ref, rules.salt, life.spawned_at),

@@ -50,11 +50,6 @@ class HealthPolicy:
     callback: bool = False  # a with_health_check function was given in Python
     stall: float = 0.0  # jobs wait, and nobody gets on with any, for so long: recycle one worker, then more; 0 = never
 
-    @property
-    def probed(self) -> bool:
-        """Whether an active check must pass once before a worker counts as ready."""
-        return bool(self.http or self.tcp or self.exec or self.python or self.callback)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:

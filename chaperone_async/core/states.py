@@ -59,7 +59,7 @@ class Life:
     ready_at: float | None = None
     told_ready: bool = False
     leaving: bool = False  # said STOPPING=1
-    probed: bool = False  # an active check has passed
+    probed: frozenset[str] = frozenset()  # the active checks that have passed
     failing: tuple[Failing, ...] = ()
     unhealthy: bool = False
     due: Due | None = None

@@ -151,4 +151,6 @@ class HealthFeed:
     def _would_change(self, ref: WorkerRef, check: str) -> bool:
         slots = self._runner.pool.slots
         life = slots[ref.slot].life if ref.slot < len(slots) else None
-        return life is not None and (not life.probed or any(failing.check == check for failing in life.failing))
+        return life is not None and (
+            check not in life.probed or any(failing.check == check for failing in life.failing)
+        )

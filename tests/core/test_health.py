@@ -44,6 +44,15 @@ def test_a_probed_worker_is_ready_when_it_is_alive_and_a_check_has_passed(wait: 
     assert world.slot(0).ready
 
 
+def test_each_active_check_must_pass_before_a_worker_is_ready() -> None:
+    world = starting(http="http://x", tcp="localhost:1")
+    world.advance(1)
+    world.check(world.ref(0), "http", passed=True)
+    assert not world.slot(0).ready
+    world.check(world.ref(0), "tcp", passed=True)
+    assert world.slot(0).ready
+
+
 def test_a_passive_check_does_not_make_a_probed_worker_ready() -> None:
     world = starting(http="http://x")
     world.check(world.ref(0), "memory", passed=True)
@@ -156,6 +165,13 @@ def test_the_start_grace_ends_with_the_first_success() -> None:
     world.check(world.ref(0), "http", passed=True)
     fail(world, "http", 3)
     assert world.states() == ["Stopping"]
+
+
+def test_the_success_of_one_check_does_not_end_the_start_grace_of_another() -> None:
+    world = starting(start_grace=10, http="http://x", tcp="localhost:1")
+    world.check(world.ref(0), "http", passed=True)
+    fail(world, "tcp", 3)
+    assert world.states() == ["Starting"]
 
 
 # Degraded, unhealthy, recovered

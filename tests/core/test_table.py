@@ -44,7 +44,7 @@ DOOM = Doom(Reason.STOP)
 
 LIVES = [
     Life(REF, "p-000001", 1.0),
-    Life(REF, "p-000001", 1.0, pid=7, spawned_at=2.0, ready_at=3.0, told_ready=True, probed=True),
+    Life(REF, "p-000001", 1.0, pid=7, spawned_at=2.0, ready_at=3.0, told_ready=True, probed=frozenset({"http"})),
     Life(REF, "p-000001", 1.0, pid=7, spawned_at=2.0, leaving=True, due=Due(Reason.RELOAD), recycle_at=50.0),
     Life(REF, "p-000001", 1.0, pid=7, spawned_at=2.0, failing=(Failing("process", 3, "T"),), unhealthy=True),
 ]

@@ -83,6 +83,14 @@ async def test_a_probed_worker_is_ready_when_its_probe_has_passed() -> None:
         assert anyio.current_time() == 5
 
 
+async def test_a_worker_with_two_probes_is_ready_when_both_have_passed() -> None:
+    health = HealthPolicy(http="http://x", tcp="localhost:1", interval=1)
+    probers = FakeProber(PASS), FakeProber(PASS, "tcp", takes=0.5)
+    async with pool_of(FakeWorld(), plan(health=health), None, *probers) as runner:
+        await anyio.sleep(2.5)
+        assert runner.pool.ready
+
+
 async def test_failures_of_a_worker_that_never_passed_count_after_start_grace() -> None:
     world = FakeWorld()
     async with pool_of(world, plan(health=PROBED), None, FakeProber(FAIL)):
