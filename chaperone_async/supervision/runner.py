@@ -28,6 +28,7 @@ from chaperone_async.core.reasons import Reason
 from chaperone_async.core.recycle import job_limit
 from chaperone_async.core.scaling import ClampName, Decision
 from chaperone_async.core.spec import PoolSpec
+from chaperone_async.core.states import Hold
 from chaperone_async.core.step import step
 from chaperone_async.errors import ConfigError, StopPool
 from chaperone_async.supervision.custody import Custody, QueueMaker
@@ -238,13 +239,19 @@ class PoolRunner:
                     self._reclaims.cancel_scope.deadline = anyio.current_time() + LAST_RECLAIMS
                 tasks.cancel_scope.cancel()
         finally:
+            if self.pool.state not in {"stopped", "fatal"}:  # cancelled: its workers have been killed
+                hold = Hold("stop", "the end of its supervision", anyio.current_time())
+                self.pool = replace(self._emptied(), hold=hold, stopped=True)
             self._over = True
             for _, happened in self._waiting:
                 happened.set()
 
     def give_up(self, why: str) -> None:
         """Its supervision has failed, and nothing of the pool lives any more: let the record say so."""
-        self.pool = replace(new_pool(self.pool.spec, self.pool.salt), desired=self.pool.desired, fatal=why)
+        self.pool = replace(self._emptied(), fatal=why)
+
+    def _emptied(self) -> Pool:
+        return replace(new_pool(self.pool.spec, self.pool.salt), desired=self.pool.desired, fatal=self.pool.fatal)
 
     def forget(self) -> None:
         """Nobody will ask about this pool's dead, or hear from its workers, again."""

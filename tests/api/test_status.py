@@ -117,3 +117,11 @@ async def test_status_after_the_end_is_the_last_state() -> None:
     assert (status["state"], status["running"], status["worker_count"]) == ("stopped", 0, 2)
     assert [row["status"] for row in status["workers"]] == ["stopped", "stopped"]
     assert pids(pool) == []
+
+
+async def test_status_after_a_cancellation_tells_of_no_worker() -> None:
+    pool = pool_of(STEADY, workers=2)
+    async with supervised(pool):
+        await eventually(ready(pool, 2))
+    status = pool.status()
+    assert (status["state"], status["running"], status["ready"], status["workers"]) == ("stopped", 0, False, [])
