@@ -44,9 +44,9 @@ def configure(here: Path, listen: list[str], jobs: int | None, seconds: float | 
     sender += [] if seconds is None else ["--seconds", f"{seconds:g}"]
     text = (files("chaperone_async.demo") / "chaperone.toml").read_text()
     for word, value in (("HERE", str(here)), ("LOGS", f"{here}/{{pool}}.log"), ("LISTEN", listen), ("APP", sender)):
-        text = text.replace(f"@{word}@", json.dumps(value))
+        text = text.replace(f"@{word}@", json.dumps(value, ensure_ascii=False).replace("$", "$$"))
     path = here / "chaperone.toml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return load(path, {})
 
 

@@ -14,6 +14,7 @@ import pytest
 from chaperone_async.demo import journal
 from chaperone_async.demo.kinds import KINDS, kind_of
 from chaperone_async.huey import DurableHuey
+from chaperone_async.service.demonstration import configure
 from tests.e2e.service import PATIENCE, Outcome, Service
 
 pytestmark = pytest.mark.timeout(150)
@@ -100,6 +101,12 @@ def test_a_directory_of_ones_own_is_kept_and_one_with_something_in_it_is_not_tou
     assert again.err == (
         f"chaperone: cannot use {mine} for the demonstration: it is not empty; name an empty or a new --dir\n"
     )
+
+
+def test_its_directory_may_have_any_name(tmp_path: Path) -> None:
+    here = tmp_path / "${A}$$ \N{BABY CHICK}"
+    here.mkdir()
+    assert {pool.launch.directory for pool in configure(here, [], None, None).pools} == {str(here)}
 
 
 def test_without_huey_it_says_what_to_install(place: Path) -> None:
