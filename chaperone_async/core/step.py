@@ -77,6 +77,8 @@ def _occupy(turn: Turn, index: int, hold: Hold | None) -> None:
     elif turn.pool.breaker is not None and not on_trial(turn.pool, index):
         turn.apply(index, Park(turn.at))
     else:
+        if turn.pool.fatal is not None and index < turn.pool.width:  # not every slot has given up any more
+            turn.change(fatal=None)
         turn.begin(index)
 
 

@@ -262,6 +262,19 @@ def test_a_fatal_pool_that_is_scaled_stays_fatal() -> None:
     assert len(world.asked) == 3
 
 
+def test_a_pool_that_gave_up_while_another_slot_was_paused_runs_again_with_that_one() -> None:
+    world = running(plan(2, pause="drain", restart=looping_policy("fatal")))
+    world.request(ev.PauseRequested, 1)
+    world.dies(world.ref(1), 0)
+    crash_until(world, [0], 2)
+    assert world.state() == "fatal"
+    world.request(ev.ResumeRequested, 1)
+    world.up()
+    assert world.states() == ["Fatal", "Running"]
+    assert world.pool.fatal is None
+    assert world.pool.ready
+
+
 def test_a_surge_that_gives_up_does_not_make_a_running_pool_fatal() -> None:
     world = running(plan(restart=looping_policy("fatal")))
     world.request(ev.RollRequested)
