@@ -187,6 +187,8 @@ def _settled(pool: Pool) -> Standing:
 
 def _one_ready(pool: Pool, target: Target) -> Standing:
     for slot in _targeted(pool, target):
+        if slot.surplus:
+            return Missed("it was scaled away: nobody follows in its slot")
         if slot.hold is not None:
             return Missed(held(slot.hold))
         if slot.ready:

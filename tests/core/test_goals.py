@@ -17,6 +17,7 @@ from chaperone_async.core.goals import (
     started,
     stopped,
 )
+from chaperone_async.core.scaling import Leaver
 from chaperone_async.core.spec import CrashLoop, RestartPolicy, StopPolicy
 from tests.core.world import World, plan, running
 
@@ -152,6 +153,15 @@ def test_a_restart_of_one_worker_waits_for_its_successor() -> None:
     assert goal(world.pool) == Underway("slot 0 is not ready yet")
     world.up()
     assert goal(world.pool) == Reached()
+
+
+def test_a_restart_of_one_worker_is_missed_when_it_is_scaled_away() -> None:
+    world = running(plan(3))
+    goal = replaced(generations(world.pool, world.ref(1)), 1)
+    world.send(ev.ScaleRequested(2, world.now, leavers=(Leaver(1, patiently=False),)))
+    world.request(ev.RestartRequested, world.ref(1))
+    world.dies(world.ref(1), 0)
+    assert why(goal(world.pool)) == "it was scaled away: nobody follows in its slot"
 
 
 def test_a_pause_waits_for_jobs_where_it_drains() -> None:
