@@ -349,6 +349,8 @@ class PoolMachine(RuleBasedStateMachine):
         pool = self.world.pool
         if pool.hold is not None or pool.fatal is not None:
             return
+        if any(isinstance(slot.state, Finished) and slot.last_error for slot in pool.slots):
+            return  # a replacement that crashed for good holds up what waits for it
         frozen = pool.slots.count(Lane.FROZEN)
         if pool.spec.recycle.max_time == 0 and not any(slot.life and slot.life.leaving for slot in pool.slots):
             assert (pool.surge, pool.rolling) == (0, ()), "a roll that never ends"
