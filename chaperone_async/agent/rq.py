@@ -4,6 +4,7 @@ class that $CHAPERONE_RQ_WORKER names, by default RQ's own.
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from mmap import mmap
@@ -16,6 +17,7 @@ from rq.job import Job, JobStatus
 from rq.queue import Queue
 from rq.utils import as_text, import_attribute
 
+from chaperone_async.attendant.rq_reclaim import DEATHS
 from chaperone_async.worker import notify
 
 if TYPE_CHECKING:
@@ -106,6 +108,9 @@ class Worker(Base):
         self._error = ""
         well = super().perform_job(job, queue, *execution)
         self._outcome.write(self._error or "failed" if job.get_status(refresh=False) in _FAILED else "")
+        if well:
+            with suppress(RedisError):  # it is done, all the same
+                self.connection.hdel(job.key, DEATHS)  # another run under its id begins anew
         return well
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:

@@ -17,6 +17,7 @@ from rq.registry import FailedJobRegistry
 
 from chaperone_async.attendant import Unavailable
 from chaperone_async.attendant.rq import Rq, attend
+from chaperone_async.attendant.rq_reclaim import DEATHS
 from chaperone_async.core.spec import JobOptions
 from chaperone_async.system.backends.protocol import Asked, Unsuited
 from chaperone_async.system.backends.rq import Rq as Backend
@@ -98,7 +99,7 @@ def test_a_worker_that_is_stopped_finishes_its_job(launch: Launch, app: Applicat
 @pytest.mark.parametrize("kind", ["", "rq.simple = true"])
 def test_the_job_of_a_killed_worker_is_done_by_the_next(launch: Launch, app: Application, kind: str) -> None:
     service = launch(app.pool(kind), probe="/readyz")
-    app.send(work.hold, "gate")
+    job = app.send(work.hold, "gate")
     app.until_done(service, "gate-began")
     os.kill(worker_of(service)["pid"], signal.SIGKILL)
     service.until(lambda: done(app.place).count("gate-began") == 2)
@@ -106,6 +107,7 @@ def test_the_job_of_a_killed_worker_is_done_by_the_next(launch: Launch, app: App
     service.until(lambda: worker_of(service)["jobs_processed"] == 1)
     assert done(app.place) == ["gate-began", "gate-began", "gate-ended"]
     assert len(service.crashes("jobs")) == 1
+    assert app.redis.hget(job.key, DEATHS) is None, "it may be sent again under the same id"
 
 
 @pytest.mark.parametrize("kind", ["", "rq.simple = true"])
