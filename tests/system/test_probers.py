@@ -323,6 +323,7 @@ def open_connections(port: int) -> int:
         ({"tcp": "host"}, "is no address; write host:port"),
         ({"tcp": "::1:80"}, "is no address; write host:port, such as 127.0.0.1:8080 or [::1]:8080"),
         ({"tcp": "host:0"}, "is no address"),
+        ({"tcp": "a..b:80"}, "is no address: 'a..b' cannot be a host's name"),
     ],
 )
 async def test_an_address_that_cannot_be_one_is_refused_at_once(health: dict[str, Any], why: str) -> None:

@@ -31,7 +31,12 @@ def split_address(address: str) -> tuple[str, int]:
     match = _ADDRESS.fullmatch(address)
     if match is None or not 0 < int(match["port"]) < 1 << 16:
         raise ValueError(f"{address!r} is no address; write host:port, such as 127.0.0.1:8080 or [::1]:8080")
-    return match["bracketed"] or match["host"], int(match["port"])
+    host = match["bracketed"] or match["host"]
+    try:
+        host.encode("idna")  # as a lookup will
+    except UnicodeError:
+        raise ValueError(f"{address!r} is no address: {host!r} cannot be a host's name") from None
+    return host, int(match["port"])
 
 
 def sample_values(spec: PoolSpec) -> dict[str, str]:
