@@ -42,6 +42,7 @@ from chaperone_async.core.states import (
 )
 
 KILL_AGAIN_AFTER = 1.0  # seconds
+OVERDUE_GRACE = 5.0  # seconds
 CALLBACK_MARGIN = 1.0  # the runner cuts a callback off; this is only for a runner that does not
 
 
@@ -127,9 +128,11 @@ def stop_extended(rules: Rules, slot: Slot, state: Stopping, event: TimeExtended
 
 
 def overdue_stopping(rules: Rules, slot: Slot, state: Stopping, event: JobOverdue) -> Move:
-    """It was left to finish a job that takes too long."""
+    """It was left to finish a job that takes too long: what it has left, all rungs included, only becomes less."""
     doom = replace(state.doom, reason=Reason.JOB_TIMEOUT, detail=event.detail)
-    kill_at = min(state.kill_at, event.at + rules.spec.stop.timeout)
+    left = sum(rung.seconds for rung in rules.spec.stop.then[state.rungs :])
+    latest = min(event.at + min(rules.spec.stop.timeout, OVERDUE_GRACE), max(event.at, rules.kill_by))
+    kill_at = min(state.kill_at + left, latest)
     return with_state(slot, replace(state, doom=doom, kill_at=kill_at, rungs=_first_rung(rules, doom))), ()
 
 

@@ -19,7 +19,7 @@ from chaperone_async.core.commands import (
     tell,
     with_state,
 )
-from chaperone_async.core.ending import Exit, die, end_gracefully
+from chaperone_async.core.ending import OVERDUE_GRACE, Exit, die, end_gracefully
 from chaperone_async.core.events import (
     JobOverdue,
     LimitReached,
@@ -35,7 +35,6 @@ from chaperone_async.core.restart import FRESH
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.core.states import Doom, Due, Frozen, Life, Running, Slot, Spawning, Starting, State
 
-OVERDUE_GRACE = 5.0  # seconds
 _Served = Starting | Running | Frozen
 
 

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from chaperone_async.core import events as ev
 from chaperone_async.core.actions import Spawn
-from chaperone_async.core.living import OVERDUE_GRACE
+from chaperone_async.core.ending import OVERDUE_GRACE
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.scaling import Leaver
 from chaperone_async.core.slots import Lane

@@ -3,6 +3,7 @@
 from typing import Any
 
 from chaperone_async.core import events as ev
+from chaperone_async.core.ending import OVERDUE_GRACE
 from chaperone_async.core.scaling import Leaver
 from chaperone_async.core.spec import JobOptions, PoolSpec, Rung, StopPolicy
 from tests.core.world import World
@@ -112,8 +113,18 @@ def test_an_overdue_job_ends_even_the_patience() -> None:
     shrink(world, 1, Leaver(0, patiently=True))
     world.advance(1000)
     world.send(ev.JobOverdue(ref(world, 0), "job 7 has taken too long", world.now))
-    world.advance(10)
+    world.advance(OVERDUE_GRACE)
     assert world.names(ref(world, 0)) == ["SIGTERM", "SIGKILL"]
+
+
+def test_an_overdue_job_has_no_less_time_in_a_shutdown_because_further_signals_are_left_out() -> None:
+    world = running(1, stop=StopPolicy(timeout=10, then=(Rung("SIGQUIT", 5.0),)))
+    world.send(ev.ShutdownRequested(world.now + 5, world.now))
+    before = world.now
+    world.send(ev.JobOverdue(ref(world, 0), "job 7 has taken too long", world.now))
+    world.advance(10)
+    killed = next(at for at, name in world.signals[ref(world, 0)] if name == "SIGKILL")
+    assert killed - before >= 4
 
 
 def test_an_overdue_job_is_not_given_back_by_further_signals() -> None:
