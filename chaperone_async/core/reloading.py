@@ -65,10 +65,10 @@ def _begin(turn: Turn, change: Change) -> None:
     due = Due(Reason.RELOAD, f"its configuration was changed by {change.by}")
     for index in turn.targets(None):
         slot = turn.pool.slots[index]
+        if slot.hold is None:
+            turn.apply(index, Release(fresh=True, at=turn.at))
         if slot.live:
             turn.apply(index, Retire(due, turn.at))
-        elif slot.hold is None:
-            turn.apply(index, Release(fresh=True, at=turn.at))
 
 
 def tend_change(turn: Turn) -> None:

@@ -62,11 +62,12 @@ def roll(turn: Turn, request: ev.RollRequested) -> None:
 
 
 def _to_restart(turn: Turn, target: ev.Target, kind: str, by: str) -> Iterator[Slot]:
-    """The slots with a process. Those without start afresh, but what was stopped or paused by hand, one by one, stays
-    so when the whole pool is restarted."""
+    """The slots with a process. Those without start afresh, and so do all when the whole pool is restarted, but what
+    was stopped or paused by hand, one by one, then stays so."""
     if not _may_run_again(turn, target):
         return
-    one_by_one = target is None and turn.pool.hold is None
+    whole = target is None
+    one_by_one = whole and turn.pool.hold is None
     if target is None:
         turn.tell(kind, by=by)
     turn.change(hold=None, fatal=None, stopped=False)
@@ -75,10 +76,10 @@ def _to_restart(turn: Turn, target: ev.Target, kind: str, by: str) -> Iterator[S
     for index in turn.targets(target):
         slot = turn.pool.slots[index]
         kept = one_by_one and slot.hold is not None
-        if not kept and (slot.hold is not None or not slot.live):
+        if not kept and (whole or slot.hold is not None or not slot.live):
             if slot.life is None:
                 turn.change(breaker=None)
-            turn.apply(index, Release(fresh=slot.life is None, at=turn.at))
+            turn.apply(index, Release(fresh=slot.life is None or (whole and slot.live), at=turn.at))
         if slot.live:
             yield turn.pool.slots[index]
 

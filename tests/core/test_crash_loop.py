@@ -200,6 +200,20 @@ def test_a_start_closes_the_breaker_for_all(kind: type, target: int | None) -> N
     assert world.states().count("Waiting") == 0
 
 
+@pytest.mark.parametrize("kind", [ev.RestartRequested, ev.RollRequested, None])
+def test_a_pool_that_is_restarted_or_changed_while_its_canary_lives_does_not_wait(kind: type | None) -> None:
+    world = broken(1)
+    wait_for_canary(world)
+    world.spawn_all()
+    if kind is None:
+        world.reload(command=("better",))
+    else:
+        world.request(kind)
+    world.dies(world.ref(0), 0)
+    assert not world.broken()
+    assert world.asked
+
+
 def test_a_pause_interrupts_the_canary_and_the_resume_brings_it_back() -> None:
     world = broken(2)
     canary = wait_for_canary(world)
