@@ -284,7 +284,7 @@ class PoolRunner:
         for slot in range(len(self.pool.slots), len(before.slots)):
             self.telemetry.retire(self.pool.name, slot)
         for condition, happened in self._waiting:
-            if condition(self.pool):
+            if not happened.is_set() and condition(self.pool):
                 happened.set()
 
     def _change_terms(self, before: Pool) -> None:

@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from chaperone_async.core.events import ScaleRequested, StopRequested, WorkerRef
+from chaperone_async.core.pool import Pool
 from chaperone_async.core.probes import livez, readyz
 from chaperone_async.core.spec import StopPolicy
 from chaperone_async.errors import DuplicatePool, UnknownPool
@@ -135,6 +136,22 @@ async def test_until_waits_for_its_condition() -> None:
         assert anyio.current_time() == 0
         await runner.until(lambda pool: pool.ready_count == 3)
         assert anyio.current_time() == 1
+
+
+async def test_who_has_what_he_waited_for_is_not_asked_again() -> None:
+    seen: list[int] = []
+
+    def has_two(pool: Pool) -> bool:
+        seen.append(pool.desired)
+        return pool.desired == 2
+
+    async with pool_of(FakeWorld(), plan()) as runner:
+        await anyio.sleep(5)
+        runner.submit(ScaleRequested(2, 5))
+        runner.submit(ScaleRequested(3, 5))
+        await runner.until(has_two)
+        assert seen == [1, 2]
+        assert runner.pool.desired == 3
 
 
 async def test_who_gives_up_waiting_leaves_nothing_behind() -> None:
