@@ -53,7 +53,7 @@ def tend_canary(turn: Turn) -> None:
     if chosen is None:
         chosen = turn.pool.slots.first(Lane.WAITING)
     if chosen is not None:
-        turn.change(breaker=Breaker(breaker.since, chosen, turn.pool.slots[chosen].history.early))
+        turn.change(breaker=Breaker(breaker.since, chosen, turn.pool.slots[chosen].history.crashed_at))
         turn.apply(chosen, Try(until, turn.at))
         turn.tell("pool.breaker_canary", f"slot {chosen} is tried in {max(0.0, until - turn.at):.1f} s")
 
@@ -64,7 +64,7 @@ def on_trial(pool: Pool, index: int) -> bool:
     if breaker is None or breaker.canary != index or index >= len(pool.slots):
         return False
     slot = pool.slots[index]
-    return not isinstance(slot.state, Waiting | Held | Finished) and slot.history.early == breaker.early
+    return not isinstance(slot.state, Waiting | Held | Finished) and slot.history.crashed_at == breaker.crashed_at
 
 
 def _park_others(turn: Turn, trial: int | None) -> float:

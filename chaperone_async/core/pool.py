@@ -13,12 +13,12 @@ PoolState = Literal["starting", "running", "degraded", "crash_loop", "paused", "
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """Open: every slot is looping and none is healthy. One canary at a time is tried; `early` are its slot's early
-    crashes when it was chosen, so that a new one is noticed."""
+    """Open: every slot is looping and none is healthy. One canary at a time is tried; `crashed_at`: when its slot
+    had crashed last when it was chosen, so that a new crash is noticed."""
 
     since: float
     canary: int | None = None
-    early: tuple[float, ...] = ()
+    crashed_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

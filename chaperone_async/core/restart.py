@@ -19,6 +19,7 @@ class History:
     delays: int = 0  # back-off delays given in a row
     early: tuple[float, ...] = ()
     looping: bool = False
+    crashed_at: float | None = None  # for the last time
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,11 @@ def decide(policy: RestartPolicy, history: History, ending: Ending, spread: floa
 def _remember(policy: RestartPolicy, history: History, ending: Ending) -> History:
     loop = policy.crash_loop
     if ending.uptime >= loop.early:
-        return replace(history, crashes=history.crashes + 1, looping=False)
+        return replace(history, crashes=history.crashes + 1, looping=False, crashed_at=ending.at)
     recent = tuple(at for at in history.early if ending.at - at < loop.window)
     early = (*recent, ending.at)[-loop.count :]
-    return replace(history, crashes=history.crashes + 1, early=early, looping=len(early) >= loop.count)
+    crashes, looping = history.crashes + 1, len(early) >= loop.count
+    return replace(history, crashes=crashes, early=early, looping=looping, crashed_at=ending.at)
 
 
 def _delay(policy: RestartPolicy, already: int, spread: float) -> float:

@@ -3,7 +3,7 @@
 import pytest
 
 from chaperone_async.core import events as ev
-from chaperone_async.core.spec import Backoff, CrashLoop, LoopAction, RestartPolicy
+from chaperone_async.core.spec import Backoff, CrashLoop, HealthPolicy, LoopAction, RestartPolicy
 from chaperone_async.core.states import Backoff as BackingOff
 from chaperone_async.core.states import Frozen
 from chaperone_async.core.step import step
@@ -145,6 +145,17 @@ def test_a_canary_that_ends_as_expected_stays_the_canary() -> None:
     world.advance(5)
     world.dies(world.ref(canary), 0)
     assert [ref.slot for ref in world.asked] == [canary]
+
+
+def test_a_canary_that_never_gets_ready_and_crashes_late_is_followed_by_another() -> None:
+    world = World(plan(2, restart=looping_policy(), health=HealthPolicy(ready="notify", start_timeout=60)))
+    world.begin()
+    crash_until(world, [0, 1], 2)
+    for slot in (0, 1, 0):
+        assert wait_for_canary(world) == slot
+        world.spawn_all()
+        world.advance(60)
+        world.dies(world.ref(slot), 0)
 
 
 def test_a_single_worker_is_its_own_canary() -> None:
