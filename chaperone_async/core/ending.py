@@ -180,7 +180,7 @@ def die(rules: Rules, slot: Slot, life: Life, doom: Doom | None, end: Exit, at: 
     news: tuple[Action, ...] = (told,)
     if crashed and history.looping:
         news = (told, Announce("slot.crash_loop", at, life.ref, life.worker_id, reason=reason, detail=detail))
-    if crashed and doom is None and rules.spec.callbacks.on_crash:
+    if crashed and rules.spec.callbacks.on_crash:
         until = at + rules.spec.callbacks.timeout + CALLBACK_MARGIN
         return with_state(slot, Consulting(life, verdict, until)), (*news, Consult(life.ref, "on_crash"))
     return after(*news, _settle(slot, verdict, at))

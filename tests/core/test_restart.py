@@ -5,7 +5,7 @@ import pytest
 from chaperone_async.core import events as ev
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.restart import FRESH, Again, Ending, Finish, GiveUp, History, decide, is_crash
-from chaperone_async.core.spec import Backoff, Callbacks, CrashLoop, RestartMode, RestartPolicy
+from chaperone_async.core.spec import Backoff, Callbacks, CrashLoop, HealthPolicy, RestartMode, RestartPolicy
 from chaperone_async.core.states import Finished, Spawning
 from tests.core.world import World, plan, running
 
@@ -254,6 +254,15 @@ def test_on_crash_may_ask_for_a_successor_where_the_policy_wants_none() -> None:
     assert not world.asked
     world.send(ev.CallbackReturned(ref, world.now))
     assert world.states() == ["Spawning"]
+
+
+def test_on_crash_is_asked_about_a_worker_ended_for_its_own_fault() -> None:
+    world = running(plan(callbacks=Callbacks(on_crash=True), health=HealthPolicy(failure_threshold=1)))
+    ref = world.ref(0)
+    world.check(ref, "memory", passed=False)
+    world.dies(ref, 0)
+    assert [(consult.ref, consult.hook) for consult in world.consults] == [(ref, "on_crash")]
+    assert world.states() == ["Consulting"]
 
 
 def test_on_crash_is_not_asked_about_a_worker_ended_on_purpose() -> None:
