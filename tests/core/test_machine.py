@@ -236,7 +236,7 @@ class PoolMachine(RuleBasedStateMachine):
                 assert slot.due < inf
             if isinstance(slot.state, Starting) and self.world.spec.health.start_timeout:
                 assert slot.due < inf
-            assert slot.due >= self.world.now or slot.due == inf or slot.due == self.world.pool.next_deadline
+            assert slot.due >= self.world.pool.next_deadline, "nobody is woken for it"
 
     @invariant()
     def killed_only_after_its_grace(self) -> None:
