@@ -19,7 +19,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """RabbitMQ takes seconds to start: it begins with the first tests of all."""
     wanted = any("rabbitmq_url" in getattr(item, "fixturenames", ()) for item in session.items)
     if wanted and not session.config.option.collectonly:
-        factory: pytest.TempPathFactory = session.config._tmp_path_factory  # type: ignore[attr-defined]
+        factory: pytest.TempPathFactory = session.config._tmp_path_factory  # type: ignore[attr-defined]  # pytest's own
         servers.start("rabbitmq", servers.this_run(factory.getbasetemp()))
 
 

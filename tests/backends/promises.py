@@ -94,7 +94,7 @@ class Promises:
         service = launch(shop.pool(), probe="/readyz")
         for n in range(5):  # one after the other: what a worker tells at a time has to fit into the supervisor's socket
             shop.send("work", str(n))
-            service.until(lambda n=n: worker_of(service)["jobs_processed"] == n + 1)  # type: ignore[misc]
+            service.until(lambda n=n: worker_of(service)["jobs_processed"] == n + 1)  # type: ignore[misc]  # a value of the loop
         shop.send("fail", "peace")
         service.until(lambda: worker_of(service)["jobs_failed"] == 1)
         shop.send("hold", "gate")

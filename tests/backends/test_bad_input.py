@@ -63,7 +63,7 @@ def test_sources_that_tell_nothing_are_told_of_each_with_its_reason_and_workers_
             "nonsense": "command: 'nonsense' is not a number of jobs; 0 or more is wanted",
         }
         for name, why in expected.items():
-            service.until(lambda name=name, why=why: problem(service, name) == why)  # type: ignore[misc]
+            service.until(lambda name=name, why=why: problem(service, name) == why)  # type: ignore[misc]  # a value of the loop
         hangs = {"has not returned within 1.6 s", "hangs: its last 8 calls have not returned"}  # the latter after 13 s
         service.until(lambda: problem(service, "hang") in {f"python: functions:hang {why}" for why in hangs})
         assert service.until(lambda: service.pool("good")["backlog"]["ready"] == 100)

@@ -104,7 +104,7 @@ def test_a_pool_by_its_backend_alone_does_jobs_and_tells_of_them(launch: Launch,
     service = launch(app.pool(), probe="/readyz")
     for n in range(5):  # one after the other: what a worker tells at a time has to fit into the supervisor's socket
         app.send("work", n)
-        service.until(lambda n=n: worker_of(service)["jobs_processed"] == n + 1)  # type: ignore[misc]
+        service.until(lambda n=n: worker_of(service)["jobs_processed"] == n + 1)  # type: ignore[misc]  # a value of the loop
     app.send("fail", "peace")
     service.until(lambda: worker_of(service)["jobs_failed"] == 1)
     app.send("hold", "gate")

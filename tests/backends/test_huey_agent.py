@@ -89,7 +89,7 @@ def test_each_run_of_a_job_is_told_as_one_start_and_one_end(application: Make, k
     with agent(app, kind) as (heard, process):
         for name, ends in told.items():  # one after the other: the socket holds ten messages
             getattr(app, name)()
-            until(lambda name=name, ends=ends: heard.runs(f"app.{name}") == ends)  # type: ignore[misc]
+            until(lambda name=name, ends=ends: heard.runs(f"app.{name}") == ends)  # type: ignore[misc]  # a value of the loop
             app.until_empty()
         app.wait()
         until(lambda: heard.said[-1].get("X_CHAPERONE_NAME") == "app.wait")

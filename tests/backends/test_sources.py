@@ -446,7 +446,7 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_has_started(tmp_path: Pa
         until(hangs)
         for name in ("pid", "child"):
             pid = int((tmp_path / name).read_text())
-            until(lambda pid=pid: not alive(pid))  # type: ignore[misc]
+            until(lambda pid=pid: not alive(pid))  # type: ignore[misc]  # a value of the loop
 
 
 def test_a_function_of_either_colour_tells_a_number_or_figures(asked: Attendant) -> None:
