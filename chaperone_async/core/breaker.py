@@ -64,7 +64,9 @@ def on_trial(pool: Pool, index: int) -> bool:
     if breaker is None or breaker.canary != index or index >= len(pool.slots):
         return False
     slot = pool.slots[index]
-    return not isinstance(slot.state, Waiting | Held | Finished) and slot.history.crashed_at == breaker.crashed_at
+    if slot.surplus or isinstance(slot.state, Waiting | Held | Finished):
+        return False
+    return slot.history.crashed_at == breaker.crashed_at
 
 
 def _park_others(turn: Turn, trial: int | None) -> float:

@@ -3,6 +3,7 @@
 import pytest
 
 from chaperone_async.core import events as ev
+from chaperone_async.core.scaling import Leaver
 from chaperone_async.core.spec import Backoff, CrashLoop, HealthPolicy, LoopAction, RestartPolicy
 from chaperone_async.core.states import Backoff as BackingOff
 from chaperone_async.core.states import Frozen
@@ -185,6 +186,15 @@ def test_a_canary_that_is_scaled_away_is_followed_by_another() -> None:
     assert world.pool.breaker.canary == 2
     world.send(ev.ScaleRequested(2, world.now))
     assert wait_for_canary(world) == 0
+
+
+def test_a_canary_that_is_scaled_away_from_among_the_others_is_followed_by_another() -> None:
+    world = broken(3)
+    world.crash(wait_for_canary(world))
+    assert world.pool.breaker is not None
+    assert world.pool.breaker.canary == 1
+    world.send(ev.ScaleRequested(2, world.now, leavers=(Leaver(1),)))
+    assert wait_for_canary(world) == 2
 
 
 def test_a_canary_stopped_by_hand_is_followed_by_another() -> None:
