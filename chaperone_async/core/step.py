@@ -63,12 +63,19 @@ def _fill(turn: Turn) -> None:
     """Every vacant slot that is wanted gets a worker, or is put on the hold that keeps it empty: also one that is added
     to a pool on hold, so that it stays so when only another one is started."""
     hold = turn.pool.hold
-    while turn.pool.fatal is None and len(turn.pool.slots) < turn.pool.target:
-        turn.change(slots=turn.pool.slots.append(Slot(len(turn.pool.slots))))
-    index = turn.pool.slots.first(Lane.VACANT)
+    index = _next_vacant(turn, 0)
     while index is not None and index < turn.pool.target:
         _occupy(turn, index, hold)
-        index = turn.pool.slots.first(Lane.VACANT, index + 1)
+        index = _next_vacant(turn, index + 1)
+
+
+def _next_vacant(turn: Turn, start: int) -> int | None:
+    """With none left, one more if there ought to be: filling a slot may be what ends the pool's having given up."""
+    index = turn.pool.slots.first(Lane.VACANT, start)
+    if index is None and turn.pool.fatal is None and len(turn.pool.slots) < turn.pool.target:
+        index = len(turn.pool.slots)
+        turn.change(slots=turn.pool.slots.append(Slot(index)))
+    return index
 
 
 def _occupy(turn: Turn, index: int, hold: Hold | None) -> None:

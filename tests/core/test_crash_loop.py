@@ -310,6 +310,17 @@ def test_a_pool_that_gave_up_while_another_slot_was_paused_runs_again_with_that_
     assert world.pool.ready
 
 
+def test_a_pool_scaled_after_it_gave_up_has_all_its_workers_once_it_runs_again() -> None:
+    world = running(plan(2, pause="drain", restart=looping_policy("fatal")))
+    world.request(ev.PauseRequested, 1)
+    world.dies(world.ref(1), 0)
+    crash_until(world, [0], 2)
+    world.send(ev.ScaleRequested(4, world.now))
+    assert world.state() == "fatal"
+    world.request(ev.ResumeRequested, 1)
+    assert [ref.slot for ref in world.asked] == [1, 2, 3]
+
+
 def test_a_surge_that_gives_up_does_not_make_a_running_pool_fatal() -> None:
     world = running(plan(restart=looping_policy("fatal")))
     world.request(ev.RollRequested)
