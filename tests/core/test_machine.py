@@ -363,4 +363,4 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 TestPool = PoolMachine.TestCase
-TestPool.settings = settings(max_examples=80, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow])
+TestPool.settings = settings(stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow])

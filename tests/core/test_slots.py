@@ -91,7 +91,7 @@ class SlotsMachine(RuleBasedStateMachine):
 
 
 TestSlots = SlotsMachine.TestCase
-TestSlots.settings = settings(max_examples=40, stateful_step_count=15)
+TestSlots.settings = settings(stateful_step_count=15)
 
 
 @pytest.mark.parametrize("index", [-1, 3, 100])

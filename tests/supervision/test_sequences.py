@@ -281,7 +281,7 @@ sequences = st.lists(st.tuples(st.sampled_from(GAPS), steps), min_size=3, max_si
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=max(200, settings().max_examples), suppress_health_check=[HealthCheck.too_slow])
 @given(
     pools=configurations, tempers=st.lists(st.sampled_from(sorted(TEMPERS)), min_size=1, max_size=4), steps=sequences
 )

@@ -74,7 +74,7 @@ def place(table: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
     table[keys[-1]] = value
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example([(("pools", "a", "env", "X"), 10**5000)])
 @example([(("pools", "a", "nice"), 10**400), (("pools", "a", "stop", "timeout"), 10**400)])
 @given(st.lists(st.tuples(st.sampled_from(PLACES) | st.tuples(TEXTS, TEXTS), VALUES), max_size=4))
