@@ -4,7 +4,7 @@ One canary at a time is tried, each slot in turn; a worker that outlives `early`
 from chaperone_async.core.commands import Park, Release, Try
 from chaperone_async.core.pool import Breaker, Pool
 from chaperone_async.core.slots import Lane
-from chaperone_async.core.states import Backoff, Finished, Held, Waiting
+from chaperone_async.core.states import Backoff, Finished, Frozen, Held, Waiting
 from chaperone_async.core.turn import Turn
 
 
@@ -46,7 +46,7 @@ def tend_canary(turn: Turn) -> None:
     trial = breaker.canary if breaker.canary is not None and on_trial(turn.pool, breaker.canary) else None
     until = _park_others(turn, trial)
     leaving = sum(slot.live for slot in turn.pool.slots if slot.surplus) if turn.pool.slots.count(Lane.SURPLUS) else 0
-    if trial is not None or turn.pool.live > leaving:
+    if trial is not None or turn.pool.live > leaving + turn.pool.slots.count(Lane.FROZEN):
         return
     after = 0 if breaker.canary is None else breaker.canary + 1
     chosen = turn.pool.slots.first(Lane.WAITING, after)
@@ -64,7 +64,7 @@ def on_trial(pool: Pool, index: int) -> bool:
     if breaker is None or breaker.canary != index or index >= len(pool.slots):
         return False
     slot = pool.slots[index]
-    if slot.surplus or isinstance(slot.state, Waiting | Held | Finished):
+    if slot.surplus or isinstance(slot.state, Waiting | Held | Frozen | Finished):
         return False
     return slot.history.crashed_at == breaker.crashed_at
 

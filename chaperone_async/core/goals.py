@@ -55,7 +55,7 @@ def stopped(target: Target) -> Goal:
                 return Missed("it was started again meanwhile")
             return Underway(f"{pool.live} of {len(pool.slots)} still running") if pool.live else Reached()
         for slot in _targeted(pool, target):
-            if slot.hold is None:
+            if slot.hold is None and not slot.surplus:
                 return Missed("it was started again meanwhile")
             if slot.live:
                 return Underway("it is still running")

@@ -33,7 +33,7 @@ from chaperone_async.core.events import (
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.restart import FRESH
 from chaperone_async.core.spec import PoolSpec
-from chaperone_async.core.states import Doom, Due, Frozen, Life, Running, Slot, Spawning, Starting, State
+from chaperone_async.core.states import Doom, Due, Frozen, Life, Running, Slot, Spawning, Starting, State, Stopping
 
 _Served = Starting | Running | Frozen
 
@@ -126,6 +126,23 @@ def check_running(rules: Rules, slot: Slot, state: Running, event: Checked) -> M
     if life is state.life:
         return slot, ()
     return _health_changed(rules, with_state(slot, replace(state, life=life)), state.life, life, event.at)
+
+
+def check_stopping(rules: Rules, slot: Slot, state: Stopping, event: Checked) -> Move:
+    """Patience is for a job: who bloats meanwhile has the time that others have to stop."""
+    patient = state.doom.grace is not None and event.result.check in health.PASSIVE
+    life = _judge(rules, state.life, event) if patient else state.life
+    if life is state.life:
+        return slot, ()
+    if not life.unhealthy:
+        return with_state(slot, replace(state, life=life)), ()
+    kill_at = min(state.kill_at, event.at + rules.spec.stop.timeout)
+    moved = with_state(slot, replace(state, life=life, kill_at=kill_at))
+    worst = health.worst(life.failing)
+    if state.life.unhealthy or worst is None:
+        return moved, ()
+    told = tell("worker.unhealthy", life, event.at, health.reason_for(worst), health.describe(worst))
+    return moved, (told,)
 
 
 def _judge(rules: Rules, life: Life, event: Checked) -> Life:

@@ -28,7 +28,7 @@ class Change:
     pool since.
 
     Generations under `proven` run the old specification, those from `first` on the newest; between them is what an
-    earlier change had begun. `failures`: early deaths of the newest."""
+    earlier change had begun. `failures`: when some of the newest died early."""
 
     old: PoolSpec
     old_desired: int | None
@@ -36,7 +36,7 @@ class Change:
     first: int
     by: str
     since: float
-    failures: int = 0
+    failures: tuple[float, ...] = ()
     proven_at: float = inf  # infinity: not all are ready
 
 

@@ -13,7 +13,7 @@ from chaperone_async.core.reasons import Reason
 from chaperone_async.core.sizing import resize
 from chaperone_async.core.slots import Lane
 from chaperone_async.core.spec import PoolSpec
-from chaperone_async.core.states import Due
+from chaperone_async.core.states import Due, Fatal, Finished, Slot
 from chaperone_async.core.turn import Turn
 
 TRIAL = 5
@@ -36,8 +36,19 @@ def reload(turn: Turn, request: ReloadRequested) -> None:
             turn.change(change=back if size is None else replace(back, old_desired=None))
         for index in turn.targets(None):
             turn.apply(index, Adopt(old, turn.at))
+            if _is_wanted_again(turn.pool.slots[index], old, new):
+                turn.apply(index, Release(fresh=True, at=turn.at))
     if size is not None:
         resize(turn, size, request.by, request.leavers)
+
+
+def _is_wanted_again(slot: Slot, old: PoolSpec, new: PoolSpec) -> bool:
+    """By a policy that asks for a successor where the old one asked for none."""
+    if isinstance(slot.state, Fatal):
+        return new.restart.crash_loop.action != "fatal"
+    if not isinstance(slot.state, Finished) or new.restart.mode == old.restart.mode:
+        return False
+    return new.restart.mode == "always" or (new.restart.mode == "on-failure" and slot.last_error != "")
 
 
 def _size(pool: Pool, new: PoolSpec) -> int | None:
@@ -79,10 +90,11 @@ def tend_change(turn: Turn) -> None:
     for action in tuple(turn.actions):
         death = action.death if isinstance(action, Announce) else None
         if death is not None and _speaks_against(turn.pool.spec, change, death):
-            change = replace(change, failures=change.failures + 1)
+            since = turn.at - _memory(turn.pool.spec)
+            change = replace(change, failures=(*(at for at in change.failures if at > since), turn.at))
             turn.change(change=change)
             if _is_hopeless(turn.pool.spec, change, death):
-                _take_back(turn, change, f"{_count(change.failures)} ended early, the last: {death.detail}")
+                _take_back(turn, change, f"{_count(len(change.failures))} ended early, the last: {death.detail}")
                 return
 
 
@@ -109,6 +121,12 @@ def trial(spec: PoolSpec) -> float:
     return min(spec.restart.crash_loop.early, TRIAL * spec.restart.start_seconds)
 
 
+def _memory(spec: PoolSpec) -> float:
+    """Seconds for which an early death speaks against a change: at least those in which it takes `count` of them."""
+    loop, backoff = spec.restart.crash_loop, spec.restart.backoff
+    return max(loop.window, loop.count * (loop.early + backoff.max * (1 + backoff.jitter)))
+
+
 def _speaks_against(spec: PoolSpec, change: Change, death: Death) -> bool:
     if not death.crashed or death.ref.generation < change.first:
         return False
@@ -118,7 +136,7 @@ def _speaks_against(spec: PoolSpec, change: Change, death: Death) -> bool:
 def _is_hopeless(spec: PoolSpec, change: Change, death: Death) -> bool:
     """Where nobody follows the dead, the first one is the last that could be tried."""
     tries = 1 if spec.restart.mode == "never" else spec.restart.crash_loop.count
-    return death.reason in _HOPELESS or change.failures >= tries
+    return death.reason in _HOPELESS or len(change.failures) >= tries
 
 
 def _count(failures: int) -> str:
@@ -131,13 +149,15 @@ def _is_through(pool: Pool) -> bool:
     if pool.hold is not None:
         return False
     due = pool.slots.count(Lane.DUE) + pool.slots.count(Lane.DUE_IDLE)
-    return due == pool.surge == 0 and pool.ready_count == pool.live == max(0, pool.wanted)
+    leaving = sum(slot.live for slot in pool.slots if slot.surplus) if pool.slots.count(Lane.SURPLUS) else 0
+    return due == pool.surge == 0 and pool.ready_count == pool.live - leaving == max(0, pool.wanted)
 
 
 def _take_back(turn: Turn, change: Change, why: str) -> None:
     spec, desired = turn.pool.spec, turn.pool.desired
     undone = Undone(why, change.by, turn.at)
-    turn.change(spec=change.old, change=None, undone=undone, breaker=None, fatal=None)
+    fatal = None if turn.pool.hold is None else turn.pool.fatal
+    turn.change(spec=change.old, change=None, undone=undone, breaker=None, fatal=fatal)
     turn.tell("pool.rolled_back", why, change.by)
     due = Due(Reason.RELOAD, f"what {change.by} had changed is taken back")
     for index in turn.targets(None):

@@ -88,10 +88,13 @@ def pause(turn: Turn, request: ev.PauseRequested) -> None:
     """Freeze, or let the job finish and keep the slots empty. What is stopped by hand stays stopped; what is paused is
     paused anew, by whoever asked last and for as long."""
     pool = turn.pool
-    if pool.hold is not None and (request.target is not None or not _is_paused(pool.hold)):
+    if pool.hold is not None and not _is_paused(pool.hold):
         return
-    hold = Hold("pause", request.by, turn.at, request.until)
-    if request.target is None:
+    whole = request.target is None
+    # A worker of a paused pool is not to wake before the others.
+    until = request.until if whole or pool.hold is None else max(request.until, pool.hold.until)
+    hold = Hold("pause", request.by, turn.at, until)
+    if whole:
         turn.change(hold=hold)
         turn.tell("pool.paused", f"mode {pool.spec.pause}", request.by)
     command: Halt | Freeze = Freeze(hold, turn.at)
@@ -99,8 +102,7 @@ def pause(turn: Turn, request: ev.PauseRequested) -> None:
         command = Halt(Doom(Reason.STOP, f"paused by {request.by}", by=request.by), hold, turn.at)
     for index in turn.targets(request.target):
         slot = turn.pool.slots[index]
-        repeated = request.target is None and _is_paused(slot.hold)
-        if repeated or (slot.hold is None and not isinstance(slot.state, Finished | Fatal)):
+        if _is_paused(slot.hold) or (slot.hold is None and not isinstance(slot.state, Finished | Fatal)):
             turn.apply(index, command)
 
 

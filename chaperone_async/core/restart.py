@@ -2,7 +2,7 @@
 
 After a run of `start_seconds`, an expected exit and a first crash restart at once. Further crashes in a row, and any
 exit sooner than `start_seconds`, back off; a run of `reset_after` clears the count. A slot with `count` crashes earlier
-than `early` within `window` is looping.
+than `early` within `window` is looping, until a worker of it lives longer or ends as expected.
 """
 
 from dataclasses import dataclass, replace
@@ -70,7 +70,7 @@ def decide(policy: RestartPolicy, history: History, ending: Ending, spread: floa
     if policy.mode == "never" or (policy.mode == "on-failure" and ending.reason is Reason.EXIT):
         return history, Finish()
     if not ending.crashed:
-        return history, Again(0)
+        return replace(history, looping=False), Again(0)
     history = _remember(policy, history, ending)
     if history.looping and policy.crash_loop.action == "fatal":
         return history, GiveUp(

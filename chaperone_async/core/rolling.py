@@ -23,7 +23,7 @@ def tend_rolling(turn: Turn) -> None:
     if awaited != turn.pool.rolling:
         turn.change(rolling=awaited)
     if turn.pool.slots.first(Lane.DUE) is None:
-        if turn.pool.surge and not turn.pool.rolling:
+        if turn.pool.surge and not turn.pool.rolling and not _leans_on_surge(turn.pool):
             turn.change(surge=0)
             end_surge(turn, "the replacements are ready", None)
         return
@@ -45,15 +45,14 @@ def _raise_surge(turn: Turn) -> None:
     pool = turn.pool
     due = pool.slots.count(Lane.DUE) + len(pool.rolling)
     # Where nobody can be spared, even a pool without a surge needs one.
-    most = pool.spec.max_surge or (1 if pool.desired <= pool.least_ready else 0)
+    most = pool.spec.max_surge or (1 if _able(pool) <= pool.least_ready else 0)
     if min(most, due) > pool.surge:
         turn.change(surge=min(most, due))
 
 
 def _next(pool: Pool) -> int | None:
     """The due worker that may go now: one of the surge, which serves nobody, before the others."""
-    # Whoever is stopped or paused one by one was missing before: that is no reason never to go on.
-    if pool.ready_count <= min(pool.least_ready, pool.wanted - pool.slots.count(Lane.FROZEN)):
+    if pool.ready_count <= min(pool.least_ready, _able(pool)):
         return None
     surge = pool.slots.first(Lane.DUE, pool.width)
     if surge is not None:
@@ -61,6 +60,18 @@ def _next(pool: Pool) -> int | None:
     relieved = sum(_relieves(pool.slots[index]) for index in range(pool.width, len(pool.slots)))
     spared = relieved if pool.surge else 1
     return pool.slots.first(Lane.DUE) if len(pool.rolling) < spared else None
+
+
+def _able(pool: Pool) -> int:
+    """How many may be ready. Whoever is stopped or paused one by one, or has given up, was missing before: that is no
+    reason never to go on."""
+    return pool.wanted - pool.slots.count(Lane.FROZEN) - pool.given_up
+
+
+def _leans_on_surge(pool: Pool) -> bool:
+    """Whether too few would be ready without it: one that was due has died by itself, and its successor is to come."""
+    extra = sum(pool.slots[index].ready for index in range(pool.width, len(pool.slots)))
+    return extra > 0 and pool.ready_count - extra < min(pool.least_ready, _able(pool))
 
 
 def _relieves(slot: Slot) -> bool:

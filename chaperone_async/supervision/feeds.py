@@ -12,7 +12,7 @@ from chaperone_async.core.health import PASSIVE
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.recycle import memory_limit
 from chaperone_async.core.spec import MB
-from chaperone_async.core.states import Frozen, Life, Running, Slot, Spawning, Starting
+from chaperone_async.core.states import Frozen, Life, Running, Slot, Spawning, Starting, Stopping
 from chaperone_async.supervision.hooks import in_callback, told, we_are_cancelled
 from chaperone_async.supervision.runner import PoolRunner
 from chaperone_async.system.ports import Prober, Telemetry, Usage, Verdict
@@ -59,6 +59,10 @@ class HealthFeed:
                 results.extend(self._judge(life, seen, said, now))
                 if limited:
                     self._recycle(life, seen, said, now)
+            elif isinstance(slot.state, Stopping) and slot.state.doom.grace is not None:
+                life = slot.state.life
+                found = self._judge(life, usage.get(life.ref), runner.telemetry.telemetry(life.ref), now)
+                results.extend(result for result in found if result.check != "heartbeat")  # it may end with the stop
             if timed and slot.life is not None and not isinstance(slot.state, Spawning):
                 self._time_job(slot.life, timed, now, frozen=isinstance(slot.state, Frozen))
         if results:

@@ -148,6 +148,16 @@ def test_a_canary_that_ends_as_expected_stays_the_canary() -> None:
     assert [ref.slot for ref in world.asked] == [canary]
 
 
+def test_a_canary_that_has_ended_as_expected_closes_the_breaker_with_its_next_run() -> None:
+    world = broken()
+    canary = wait_for_canary(world)
+    world.up()
+    world.dies(world.ref(canary), 0)
+    world.up()
+    assert not world.broken()
+    assert len(world.asked) == 2
+
+
 def test_a_canary_that_never_gets_ready_and_crashes_late_is_followed_by_another() -> None:
     world = World(plan(2, restart=looping_policy(), health=HealthPolicy(ready="notify", start_timeout=60)))
     world.begin()
@@ -200,6 +210,27 @@ def test_a_canary_that_is_scaled_away_from_among_the_others_is_followed_by_anoth
 def test_a_canary_stopped_by_hand_is_followed_by_another() -> None:
     world = broken(2)
     world.request(ev.StopRequested, 0)
+    assert wait_for_canary(world) == 1
+
+
+def test_a_worker_paused_by_hand_keeps_no_other_from_being_tried() -> None:
+    world = World(plan(2, restart=looping_policy()))
+    world.begin()
+    crash_until(world, [0, 1], 1)
+    crash_until(world, [0], 1)
+    world.up()
+    world.request(ev.PauseRequested, 0)
+    crash_until(world, [1], 1)
+    assert world.states() == ["Frozen", "Backoff"]
+    assert world.broken()
+    assert wait_for_canary(world) == 1
+
+
+def test_a_canary_paused_by_hand_is_followed_by_another() -> None:
+    world = broken(2)
+    assert wait_for_canary(world) == 0
+    world.up()
+    world.request(ev.PauseRequested, 0)
     assert wait_for_canary(world) == 1
 
 

@@ -51,6 +51,16 @@ def test_a_stop_of_one_worker_is_about_that_one() -> None:
     assert goal(world.pool) == Reached()
 
 
+def test_a_stop_of_one_worker_is_done_where_it_is_scaled_away_meanwhile() -> None:
+    world = running(plan(2))
+    goal = stopped(world.ref(1))
+    world.request(ev.StopRequested, world.ref(1))
+    world.send(ev.ScaleRequested(1, world.now))
+    assert goal(world.pool) == Underway("it is still running")
+    world.obey(3)
+    assert goal(world.pool) == Reached()
+
+
 def test_a_start_is_done_when_all_are_ready() -> None:
     world, goal = running(plan(2)), started(None)
     world.request(ev.StopRequested)

@@ -242,3 +242,27 @@ def test_a_second_pause_says_for_how_long(mode: PauseMode) -> None:
     world.advance(1)
     world.up()
     assert world.states() == ["Running"] * 2
+
+
+def test_a_second_pause_of_one_worker_says_for_how_long() -> None:
+    world = running(plan(2))
+    world.send(ev.PauseRequested(1, world.now, until=world.now + 10))
+    world.send(ev.PauseRequested(1, world.now))
+    world.advance(100)
+    assert world.states() == ["Running", "Frozen"]
+
+
+def test_one_worker_of_a_pool_paused_for_a_time_may_be_paused_for_longer() -> None:
+    world = running(plan(2))
+    world.send(ev.PauseRequested(None, world.now, until=world.now + 10))
+    world.send(ev.PauseRequested(1, world.now))
+    world.advance(100)
+    assert world.states() == ["Running", "Frozen"]
+
+
+def test_one_worker_of_a_paused_pool_does_not_wake_before_the_others() -> None:
+    world = running(plan(2))
+    world.request(ev.PauseRequested)
+    world.send(ev.PauseRequested(1, world.now, until=world.now + 10))
+    world.advance(100)
+    assert world.states() == ["Frozen"] * 2

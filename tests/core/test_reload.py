@@ -8,6 +8,7 @@ import pytest
 from chaperone_async.core import events as ev
 from chaperone_async.core.plan import differ, make_plan
 from chaperone_async.core.reloading import trial
+from chaperone_async.core.scaling import Leaver
 from chaperone_async.core.spec import (
     CrashLoop,
     HealthPolicy,
@@ -15,6 +16,7 @@ from chaperone_async.core.spec import (
     LogPolicy,
     PoolSpec,
     RecyclePolicy,
+    RestartMode,
     RestartPolicy,
     StopPolicy,
 )
@@ -310,6 +312,59 @@ def test_a_restart_that_was_asked_for_meanwhile_outlives_a_change_that_is_taken_
     assert world.pool.spec == world.spec
     assert old not in world.alive
     assert world.states() == ["Running"]
+
+
+def test_a_change_is_good_though_a_worker_that_was_scaled_away_still_has_a_job() -> None:
+    world = running(plan(2))
+    leaver = world.ref(0)
+    world.send(ev.ScaleRequested(1, world.now, leavers=(Leaver(0, patiently=True),)))
+    world.reload(command=("new",))
+    for _ in range(10):
+        for ref in list(world.alive):
+            if ref != leaver and "SIGTERM" in world.names(ref):
+                world.dies(ref, 0)
+        world.up()
+    assert leaver in world.alive
+    assert world.kinds()[-1] == "pool.reloaded"
+
+
+def test_an_early_death_of_long_ago_does_not_speak_against_a_change() -> None:
+    loop = CrashLoop(count=2, early=30, window=60)
+    world = running(plan(2, restart=RestartPolicy(crash_loop=loop)))
+    world.reload(command=("new",))
+    world.spawn_all()
+    world.dies(world.ref(2), 1)
+    world.advance(200)
+    world.spawn_all()
+    world.dies(world.ref(2), 1)
+    assert world.pool.spec.command == ("new",)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "code", "again"),
+    [
+        ("never", "always", 0, True), ("never", "always", 1, True), ("on-failure", "always", 0, True),
+        ("never", "on-failure", 1, True), ("never", "on-failure", 0, False), ("always", "never", 0, False),
+    ],
+)  # fmt: skip
+def test_a_slot_that_has_finished_works_again_where_the_new_policy_says_so(
+    before: RestartMode, after: RestartMode, code: int, *, again: bool
+) -> None:
+    world = running(plan(restart=RestartPolicy(mode=before)))
+    world.advance(60)
+    world.dies(world.ref(0), code)
+    asked = list(world.asked)
+    world.reload(restart=RestartPolicy(mode=after))
+    assert (world.asked != asked) == again
+
+
+def test_a_slot_that_gave_up_is_tried_again_where_nobody_gives_up_any_more() -> None:
+    world = running(plan(restart=RestartPolicy(crash_loop=CrashLoop(count=1, action="fatal"))))
+    world.dies(world.ref(0), 1)
+    assert world.state() == "fatal"
+    world.reload(restart=RestartPolicy(crash_loop=CrashLoop(count=1, action="breaker")))
+    assert len(world.asked) == 1
+    assert not world.broken()
 
 
 # What is stopped, paused, broken or scaled by hand

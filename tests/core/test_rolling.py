@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from chaperone_async.core import events as ev
-from chaperone_async.core.spec import PauseMode, PoolSpec, RestartPolicy
+from chaperone_async.core.reasons import Reason
+from chaperone_async.core.spec import CrashLoop, PauseMode, PoolSpec, RestartPolicy
 from tests.core.world import World, plan, running
 
 
@@ -248,6 +249,36 @@ def test_where_nobody_can_be_spared_even_a_pool_without_a_surge_gets_one() -> No
     world = running(plan(1, max_surge=0))
     world.request(ev.RollRequested)
     assert roll_on(world) == [("new", 1), ("end", 0), ("new", 0), ("end", 1)]
+
+
+@pytest.mark.parametrize("how", [ev.StopRequested, ev.PauseRequested])
+def test_where_the_others_are_held_by_hand_a_pool_without_a_surge_gets_one_for_the_last(how: Any) -> None:
+    world = running(plan(2, max_surge=0))
+    world.request(how, 1)
+    world.obey(1)
+    world.request(ev.RollRequested, 0)
+    assert roll_on(world) == [("new", 2), ("end", 0), ("new", 0), ("end", 2)]
+
+
+def test_a_roll_goes_on_where_another_slot_has_given_up_and_all_are_the_minimum() -> None:
+    never = RestartPolicy(crash_loop=CrashLoop(count=1, action="fatal"))
+    world = running(plan(2, min_ready=2, restart=never))
+    world.dies(world.ref(0), 1)
+    world.send(ev.LimitReached(world.ref(1), Reason.MEMORY, "", world.now))
+    assert roll_on(world) == [("new", 2), ("end", 1), ("new", 1), ("end", 2)]
+
+
+def test_a_surge_stays_while_a_worker_that_was_due_and_died_by_itself_has_no_successor_yet() -> None:
+    world = running(plan(2, min_ready=2))
+    world.request(ev.RollRequested)
+    world.up()
+    world.dies(world.ref(0), 0)
+    world.crash(1)
+    world.spawned(world.ref(0))
+    world.advance(1)
+    assert world.pool.ready_count == 2, "the new one, and the surge"
+    world.up()
+    assert [world.slot(index).ready for index in range(3)] == [True, True, False]
 
 
 def test_a_surge_that_has_finished_as_it_should_does_not_hold_up_a_roll() -> None:

@@ -117,6 +117,22 @@ def test_an_overdue_job_ends_even_the_patience() -> None:
     assert world.names(ref(world, 0)) == ["SIGTERM", "SIGKILL"]
 
 
+def test_a_leaver_that_bloats_in_its_job_has_the_usual_time_left() -> None:
+    world = running(2, stop=StopPolicy(timeout=10))
+    shrink(world, 1, Leaver(0, patiently=True))
+    leaver = ref(world, 0)
+    world.advance(1000)
+    for _ in range(world.spec.health.failure_threshold + 2):
+        assert world.names(leaver) == ["SIGTERM"]
+        world.check(leaver, "memory", passed=False)
+        world.advance(1)
+    assert world.kinds().count("worker.unhealthy") == 1
+    world.advance(6)
+    assert world.names(leaver) == ["SIGTERM"]
+    world.advance(1)
+    assert world.names(leaver) == ["SIGTERM", "SIGKILL"]
+
+
 def test_an_overdue_job_has_no_less_time_in_a_shutdown_because_further_signals_are_left_out() -> None:
     world = running(1, stop=StopPolicy(timeout=10, then=(Rung("SIGQUIT", 5.0),)))
     world.send(ev.ShutdownRequested(world.now + 5, world.now))

@@ -77,17 +77,20 @@ class PoolModel:
         self._look()
 
     def pause(self, slot: int | None, until: float) -> None:
-        """Of a pool that is stopped, or of one worker of a pool on hold: nothing. Stopped slots stay stopped."""
-        if self.held is not None and (slot is not None or self.held.why != "pause"):
+        """Of a pool that is stopped: nothing. Stopped slots stay stopped; what is paused is paused anew, a worker of a
+        paused pool for as long as that at least."""
+        if self.held is not None and self.held.why != "pause":
             return
+        if slot is not None and self.held is not None:
+            until = max(until, self.held.until)
         held = Held("pause", until)
         if slot is None:
             self.held = held
             for index in range(self.desired):
                 if index not in self.slots or self.slots[index].why == "pause":
                     self.slots[index] = held
-        else:
-            self.slots.setdefault(slot, held)
+        elif slot not in self.slots or self.slots[slot].why == "pause":
+            self.slots[slot] = held
         self._look()
 
     def resume(self, slot: int | None) -> None:

@@ -11,10 +11,10 @@ import pytest
 from chaperone_async.core.demand import AutoscalePolicy
 from chaperone_async.core.events import PauseRequested, ReloadRequested, ResumeRequested, ScaleRequested, StopRequested
 from chaperone_async.core.reasons import Reason
-from chaperone_async.core.spec import BacklogPolicy, JobOptions, PoolSpec, StopPolicy
+from chaperone_async.core.spec import MB, BacklogPolicy, JobOptions, PoolSpec, StopPolicy
 from chaperone_async.errors import QueueUnavailable
 from chaperone_async.supervision.runner import PoolRunner
-from chaperone_async.system.ports import Telemetry
+from chaperone_async.system.ports import Telemetry, Usage
 from tests.supervision.fakes import FakeQueue, FakeWorld, Script, plan, pool_of, supervising
 
 
@@ -101,6 +101,21 @@ async def test_a_busy_worker_is_asked_to_finish_and_not_killed_before_its_jobs_o
         await anyio.sleep(99)
         assert world.times("kill") == []
         await anyio.sleep(3)
+        assert len(world.times("kill")) == 1
+
+
+async def test_a_busy_worker_that_is_to_go_and_bloats_is_not_let_be() -> None:
+    world = world_with(FakeQueue(ready=20), script=Script(obeys_term_after=inf))
+    async with pool_of(world, scaled(most=2, stop=StopPolicy(timeout=10.0))) as runner:
+        await anyio.sleep(10)
+        for slot in (0, 1):
+            world.said[world.ref(slot)] = busy(since=1e9)
+        runner.submit(ScaleRequested(1, anyio.current_time(), patient=True))
+        await anyio.sleep(1000)
+        assert world.times("kill") == []
+        (leaver,) = [slot.life.ref for slot in runner.pool.slots if slot.surplus and slot.life is not None]
+        world.usage[leaver] = Usage(memory=600 * MB)
+        await anyio.sleep(15)
         assert len(world.times("kill")) == 1
 
 
