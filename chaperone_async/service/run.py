@@ -200,7 +200,7 @@ async def _serve(settings: Settings, pools: Pools, listeners: Sequence[Listener]
                 reloader = _reload(settings.origin, composed, operations, tasks, desk, entrance)
             tasks.start_soon(desk.run, signals)
             tasks.start_soon(desk.tell_progress)
-            tasks.start_soon(_end_when_over, pools, supervisor)
+            tasks.start_soon(_end_when_over, pools, supervisor, desk)
             if listeners:
                 control = Control(supervisor, operations)
                 face = Face(
@@ -220,9 +220,10 @@ def _count(pools: int) -> str:
     return f"{pools} pool{'' if pools == 1 else 's'}"
 
 
-async def _end_when_over(pools: Pools, supervisor: Supervisor) -> None:
+async def _end_when_over(pools: Pools, supervisor: Supervisor, desk: SignalDesk) -> None:
+    """Pools that were added by request may still work: they have the whole grace."""
     await pools.over()
-    supervisor.shut_down(anyio.current_time())
+    supervisor.shut_down(anyio.current_time() + desk.grace)
 
 
 def _reload(
@@ -278,10 +279,9 @@ def _has_spawned(pool: Pool) -> bool:
 
 def _perhaps_exit(entry: Entry, supervisor: Supervisor, desk: SignalDesk, ending: _Ending) -> None:
     """An essential pool that was given up ends the supervisor, where it is configured so."""
-    if entry.news.kind != "pool.fatal" or entry.pool is None:
-        return
+    if entry.news.kind != "pool.fatal" or entry.pool is None or entry.pool not in supervisor.names:
+        return  # it may have been removed since
     spec = supervisor.runner(entry.pool).pool.spec
     if spec.essential and spec.on_fatal == "exit" and ending.code == DONE:
         ending.code = NO
-        if supervisor.deadline is None:  # asked for again, a shutdown would hurry
-            desk.shut_down(f"pool {spec.name} is fatal")
+        desk.shut_down(f"pool {spec.name} is fatal")

@@ -32,7 +32,7 @@ class SignalDesk:
         self._tell = tell
         self.grace = grace
         self.reload: Callable[[str], None] | None = None
-        self._asked_at = 0.0
+        self._signalled_at: float | None = None
 
     async def run(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:
@@ -42,7 +42,7 @@ class SignalDesk:
         now, by = anyio.current_time(), signal.Signals(number).name
         match number:
             case signal.SIGTERM | signal.SIGINT:
-                self.shut_down(by)
+                self._stop(by)
             case signal.SIGUSR1:
                 self._tell_state()
             case signal.SIGHUP:
@@ -66,12 +66,21 @@ class SignalDesk:
             self.reload(by)
 
     def shut_down(self, by: str) -> None:
-        now = anyio.current_time()
+        """Asked for again, it changes nothing."""
         if self._supervisor.deadline is None:
             self._tell("supervisor.stopping", f"{by}: draining, all is over in {self.grace:g} s at the latest")
-            self._supervisor.shut_down(now + self.grace)
-            self._asked_at = now
-        elif now - self._asked_at > SAME_SIGNAL:
+            self._supervisor.shut_down(anyio.current_time() + self.grace)
+
+    def _stop(self, by: str) -> None:
+        """The first signal only drains, also where something else has begun to."""
+        now, deadline = anyio.current_time(), self._supervisor.deadline
+        if self._signalled_at is None:
+            self._signalled_at = now
+            if deadline is not None:
+                left = f"all is over in {max(0.0, deadline - now):.0f} s at the latest"
+                self._tell("supervisor.stopping", f"{by}: draining already, {left}")
+            self.shut_down(by)
+        elif now - self._signalled_at > SAME_SIGNAL:
             self._tell("supervisor.stopping", f"{by} again: killing what is left")
             self._supervisor.shut_down(now)
 

@@ -1,6 +1,7 @@
 """run() in a program of its own: signals drain, hurry and set the exit code; probes answer on the way."""
 
 import http.client
+import json
 import os
 import signal
 import subprocess
@@ -52,6 +53,20 @@ class Program:
 
     def ends(self, within: float = 60) -> int:
         return self.process.wait(within)
+
+
+def listening(program: Program) -> int:
+    program.waits_until(lambda: program.says("listening on 127.0.0.1:"))
+    return int(program.output.read_text().partition("listening on 127.0.0.1:")[2].split()[0])
+
+
+def request(port: int, method: str, path: str, **body: object) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": "application/json"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 Start = Callable[[str, str], Program]
@@ -151,21 +166,42 @@ def test_a_bad_pool_is_refused_with_exit_code_2(start: Start) -> None:
     assert not program.says("at work")
 
 
-def test_listen_gives_probes(start: Start, tmp_path: Path) -> None:
+def test_listen_gives_probes(start: Start) -> None:
     program = start("sys.exit(run(pool, listen=['127.0.0.1:0']))", STEADY)
-    program.waits_until(lambda: program.says("listening on 127.0.0.1:"))
-    words = program.output.read_text().partition("listening on 127.0.0.1:")[2]
-    port = int(words.split()[0])
-
-    def probe(path: str) -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        try:
-            connection.request("GET", path)
-            return connection.getresponse().status
-        finally:
-            connection.close()
-
+    probe = partial(request, listening(program), "GET")
     program.waits_until(lambda: probe("/readyz") == 200)
     assert (probe("/livez"), probe("/startupz"), probe("/readyz/emails"), probe("/readyz/sms")) == (200, 200, 200, 404)
     program.process.send_signal(signal.SIGTERM)
     assert program.ends() == 0
+
+
+def test_a_pool_added_by_request_has_its_grace_when_the_programs_own_are_stopped(start: Start) -> None:
+    program = start("sys.exit(run(pool, listen=['127.0.0.1:0']))", STEADY)
+    port = listening(program)
+    program.waits_until(lambda: request(port, "GET", "/readyz") == 200)
+    at_work = "trap 'sleep 0.5; echo has finished; exit 0' TERM; echo was added; while :; do sleep 0.05; done"
+    assert request(port, "POST", "/api/v1/pools", name="extra", command=["sh", "-c", at_work]) == 202
+    program.waits_until(lambda: program.says("| was added"))
+    assert request(port, "POST", "/api/v1/pools/emails/stop") == 202
+    assert program.ends() == 0
+    assert program.says("| has finished")
+
+
+def test_a_pool_that_is_stopped_for_good_by_its_own_callback_leaves_the_others_in_order(start: Start) -> None:
+    script = """
+registry = WorkerPoolRegistry()
+registry.register("emails", pool.workers(1))
+registry.register("images", WorkerPoolSupervisor("images").command(["sh", "-c", "exec sleep 600"]))
+@pool.on_crash
+async def enough(worker):
+    await registry.stop("emails")
+    print("stopped", flush=True)
+sys.exit(run(registry, listen=["127.0.0.1:0"]))
+"""
+    program = start(script, "exit 3")
+    probe = partial(request, listening(program), "GET")
+    program.waits_until(lambda: program.says("stopped\n"))
+    program.waits_until(lambda: (probe("/livez"), probe("/readyz")) == (200, 200))
+    program.process.send_signal(signal.SIGTERM)
+    assert program.ends() == 0
+    assert not program.says("broken")

@@ -1,7 +1,12 @@
 """What follows a death: a successor, none, or the end of the pool or of the supervisor."""
 
+import signal
+import time
+from pathlib import Path
+
 import pytest
 
+from chaperone_async.service.signals import SAME_SIGNAL
 from tests.e2e.service import Launch, Script, Service, command
 
 SLEEPER = "import signal; signal.pause()"
@@ -12,6 +17,19 @@ FAILS_ONCE = """
         sys.exit(0)
     tried.touch()
     sys.exit(3)
+"""
+FINISHES_ITS_JOB = """
+    import pathlib, signal, sys, time
+
+    def finish(number, frame):
+        while not pathlib.Path(sys.argv[1]).exists():
+            time.sleep(0.01)
+        sys.exit("the job is done")
+
+    signal.signal(signal.SIGTERM, finish)
+    print("at work", flush=True)
+    while True:
+        signal.pause()
 """
 QUICK = "start_seconds = 0.1, backoff = { initial = 0.02, max = 0.05 }"
 GIVING_UP = f"""
@@ -92,3 +110,22 @@ def test_an_essential_pool_may_take_the_supervisor_with_it(launch: Launch, scrip
     assert service.lines("pool hopeless is fatal: draining")
     assert service.lines("good-", "ended (stop)")
     assert service.left() == {}
+
+
+def test_the_first_signal_does_not_hurry_a_supervisor_that_a_pool_has_taken_with_it(
+    launch: Launch, script: Script, tmp_path: Path
+) -> None:
+    go, done = tmp_path / "go", tmp_path / "done"
+    good = f"[pools.good]\ncommand = {command(script('worker', FINISHES_ITS_JOB), str(done))}\nstop.timeout = '20s'\n"
+    bad = GIVING_UP.replace("\n    ", "\n").replace("echo out", f"until [ -e {go} ]; do sleep 0.02; done; echo out")
+    service = launch(f'{good}{bad}on_fatal = "exit"\n', probe=None)
+    service.until(lambda: service.lines("| at work"))
+    go.touch()
+    service.until(lambda: service.lines("pool hopeless is fatal: draining"))
+    time.sleep(2 * SAME_SIGNAL)
+
+    service.send(signal.SIGTERM)
+    service.until(lambda: service.lines("SIGTERM: draining already"))
+    done.touch()
+    assert service.wait() == 1
+    assert service.lines("| the job is done")
