@@ -50,6 +50,11 @@ class Custody:
             self._queues[-1] = (self._queues[-1][0], queue)
         return True
 
+    def forget(self, pool: Pool) -> None:
+        """The queues that only the dead took from."""
+        if len(self._queues) > 1:
+            self._queues = _still_needed(self._queues, pool)
+
     def taker_back(self, death: Death) -> PoolQueue | None:
         """The queue that this worker took from, if it takes jobs of the dead back."""
         pages = (queue for first, queue in reversed(self._queues) if first <= death.ref.generation)

@@ -41,6 +41,8 @@ class DemandFeed:
         while True:
             await self._runner.until(lambda _: self._can_be_told())
             begun_at = await self._wait_for(next_at)
+            if self._runner.over:
+                await anyio.sleep_forever()  # and be cancelled
             policy, self._asked = self._runner.pool.spec.backlog, self._runner.queue
             await self._look(policy.timeout)
             self._watch_for_stall()

@@ -2,7 +2,7 @@
 
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -157,6 +157,11 @@ class PoolRunner:
         death = self._last_dead.get(ref.slot)
         return death if death is not None and death.ref == ref else None
 
+    @property
+    def last_deaths(self) -> Mapping[int, Death]:
+        """The last one in each slot."""
+        return self._last_dead
+
     def notice(self, notice: Notice) -> None:
         """What a worker said that cannot wait for the next tick."""
         now = anyio.current_time()
@@ -261,11 +266,12 @@ class PoolRunner:
 
     async def _next_event(self) -> PoolEvent:
         if not self._inbox:
+            late = self.pool.next_deadline <= anyio.current_time()
             self._arrived = anyio.Event()
             with anyio.CancelScope(deadline=self.pool.next_deadline):
                 await self._arrived.wait()
-        if not self._inbox:
-            return TimePassed(anyio.current_time())
+            if late or not self._inbox:  # late: however much comes meanwhile, time passes
+                return TimePassed(anyio.current_time())
         self._taken += 1
         return self._inbox.popleft()
 
@@ -332,6 +338,7 @@ class PoolRunner:
         said, queue = self._bury(death), self._custody.taker_back(death)
         if self._reclaims is not None and queue is not None:
             self._reclaims.start_soon(self._custody.put_back, queue, death, said, self.tell)
+        self._custody.forget(self.pool)
 
     def _bury(self, death: Death) -> Telemetry:
         """Keep what is known of a life that is over. Its output stays readable until the next death in its slot."""

@@ -116,6 +116,18 @@ async def test_what_a_dead_worker_wrote_is_in_its_crash_record_when_it_is_nowher
     assert await get(canned, tmp_path, f"{POOL}/workers/{name(canned, ref)}/logs") == (200, "alas\n")
 
 
+async def test_what_the_last_dead_worker_of_a_slot_wrote_is_there_without_a_record_of_its_death(
+    canned: Canned, emails: World, tmp_path: Path
+) -> None:
+    canned.processes.write(emails.ref(0), "alas")
+    ref = emails.ref(0)
+    await dies(canned, emails, ref)
+    canned.supervisor.journal.forget("emails")
+    for path in (f"{POOL}/workers/{name(canned, ref)}/logs", f"{POOL}/workers/0/logs"):
+        assert await get(canned, tmp_path, path) == (200, "alas\n")
+    assert await get(canned, tmp_path, f"{POOL}/logs") == (200, f"{name(canned, ref)} | alas\n")
+
+
 # Following
 
 

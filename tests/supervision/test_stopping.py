@@ -1,10 +1,12 @@
 """Stopping workers, pools and everything; what is killed, and when."""
 
 import anyio
+import trio
+from trio.testing import MockClock
 
 from chaperone_async.core.events import StopRequested
 from chaperone_async.core.spec import StopPolicy
-from chaperone_async.system.ports import ExtendNotice, StoppingNotice
+from chaperone_async.system.ports import ExtendNotice, ReadyNotice, StoppingNotice
 from tests.supervision.fakes import FakeWorld, Script, plan, pool_of, supervising
 
 IMMORTAL = Script(obeys_term_after=float("inf"))
@@ -41,6 +43,29 @@ async def test_a_worker_that_asks_for_more_time_gets_it() -> None:
         world.notice(ExtendNotice(world.ref(), seconds=20))
         await runner.until(lambda pool: pool.stopped)
         assert world.times("kill") == [32]
+
+
+async def test_however_much_a_worker_says_time_passes() -> None:
+    world = FakeWorld(IMMORTAL)
+    async with pool_of(world, plan(stop=StopPolicy(timeout=10))) as runner, anyio.create_task_group() as tasks:
+        await anyio.sleep(3)
+        runner.submit(StopRequested(None, anyio.current_time()))
+        await anyio.sleep(1)
+        talker = world.ref()
+
+        async def talk() -> None:
+            while True:
+                world.notice(ReadyNotice(talker))
+                await anyio.lowlevel.checkpoint()
+
+        tasks.start_soon(talk)
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, MockClock)
+        clock.jump(10)
+        for _ in range(100):
+            await anyio.lowlevel.checkpoint()
+        assert len(world.times("kill")) == 1
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_shutdown_shares_one_deadline_over_three_pools() -> None:

@@ -107,7 +107,7 @@ def _bind(address: str, unix_mode: int) -> Iterator[Listener]:
 
 def _split(address: str) -> tuple[str, int]:
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    if not colon or not host or not (port.isascii() and port.isdigit() and len(port) <= 5) or int(port) > 65535:
         raise ListenError(f"cannot listen on {address}: it is not an address; write 127.0.0.1:9001 or unix:/path")
     return host.removeprefix("[").removesuffix("]"), int(port)
 

@@ -48,9 +48,12 @@ async def show_worker_logs(request: web.Request) -> web.StreamResponse:
         return await _answer(request, written.of_life(runner, slot.life.ref))
     records = supervisor.journal.crashes(runner.pool.name)
     record = next((record for record in records if record.death.worker_id == word), None)
-    if record is None:
+    if record is not None:
+        return await _answer(request, written.of_dead(runner, record.death, record.output))
+    death = next((death for death in runner.last_deaths.values() if death.worker_id == word), None)
+    if death is None:  # neither recorded nor the last one in its slot
         raise unknown_worker(request)
-    return await _answer(request, written.of_dead(runner, record))
+    return await _answer(request, written.of_dead(runner, death))
 
 
 async def show_pool_logs(request: web.Request) -> web.StreamResponse:

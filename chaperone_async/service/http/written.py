@@ -6,12 +6,12 @@ from functools import partial
 
 import anyio
 
+from chaperone_async.core.actions import Death
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.pool import Pool
 from chaperone_async.core.spread import worker_id
 from chaperone_async.core.states import Slot
 from chaperone_async.errors import UnknownPool
-from chaperone_async.supervision.journal import CrashRecord
 from chaperone_async.supervision.runner import PoolRunner
 from chaperone_async.supervision.supervisor import Supervisor
 from chaperone_async.system.ports import Processes
@@ -47,9 +47,9 @@ def of_life(runner: PoolRunner, ref: WorkerRef) -> Source:
     )
 
 
-def of_dead(runner: PoolRunner, record: CrashRecord) -> Source:
-    living = of_life(runner, record.death.ref)
-    return replace(living, kept=lambda lines: _last_words(runner, record, lines))
+def of_dead(runner: PoolRunner, death: Death, recorded: Sequence[str] = ()) -> Source:
+    living = of_life(runner, death.ref)
+    return replace(living, kept=lambda lines: _last_words(runner, death, recorded, lines))
 
 
 def of_slot(supervisor: Supervisor, runner: PoolRunner, index: int) -> Source:
@@ -102,22 +102,22 @@ def _of_slots(supervisor: Supervisor, runner: PoolRunner, slots: Sequence[Slot],
     """Of each slot what the last dead worker left, and after it what the living one has written: of a worker that
     crashes again and again, the living one has not said yet why."""
     records = reversed(supervisor.journal.crashes(runner.pool.name))
-    dead = {record.death.ref.slot: record for record in records}  # the newest wins
+    recorded = {record.death.ref.slot: record for record in records}  # the newest wins
     found: list[Line] = []
     for slot in slots:
         living = [] if slot.life is None else of_life(runner, slot.life.ref).kept(lines)
-        record = dead.get(slot.index)
-        if record is not None and (slot.life is None or slot.life.ref != record.death.ref):
-            found += _last_words(runner, record, lines - len(living))
+        record = recorded.get(slot.index)
+        dead = runner.last_deaths.get(slot.index) if record is None else record.death  # more die than are recorded
+        if dead is not None and (slot.life is None or slot.life.ref != dead.ref):
+            found += _last_words(runner, dead, () if record is None else record.output, lines - len(living))
         found += living
     return found
 
 
-def _last_words(runner: PoolRunner, record: CrashRecord, lines: int) -> list[Line]:
+def _last_words(runner: PoolRunner, death: Death, recorded: Sequence[str], lines: int) -> list[Line]:
     if lines <= 0:
         return []
-    death = record.death
-    return _lines(death.worker_id, runner.processes.output(death.ref, lines) or record.output[-lines:])
+    return _lines(death.worker_id, runner.processes.output(death.ref, lines) or recorded[-lines:])
 
 
 def _lines(name: str, lines: Sequence[str]) -> list[Line]:
