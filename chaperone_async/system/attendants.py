@@ -11,11 +11,12 @@ import socket
 import sys
 import time
 from asyncio.subprocess import Process
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakSet
 
 import anyio
 import orjson
@@ -25,6 +26,7 @@ from chaperone_async.core.spec import Launch
 from chaperone_async.errors import QueueError, QueueUnavailable
 from chaperone_async.system.environment import build_environment, find_identity
 from chaperone_async.system.janitor import kill
+from chaperone_async.system.kin import unreaped
 from chaperone_async.system.last_words import LastWords
 from chaperone_async.system.launch import start_process
 from chaperone_async.system.ports import SpawnError
@@ -36,7 +38,7 @@ _HOPELESS = 8  # calls in a row without an answer: such a process is given up,
 _SILENT = 60.0  # seconds after it said something last: it may be importing an application, for many pools
 _PAUSE = 1.0  # seconds between two starts of an attendant that does not live
 _REAPING = 2.0
-_IDLE = 120.0  # seconds after which one that nobody has asked for anything is let go: its pool is no more, perhaps
+_IDLE = 120.0  # seconds after which one that nobody asks is let go, where nobody that has asked exists any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +72,22 @@ class Attendants:
             self._tasks.cancel_scope.cancel()
             await self._tasks.__aexit__(None, None, None)
 
-    async def call(self, launch: Launch, python: str | None, call: Call, *, timeout: float) -> Any:  # noqa: ASYNC109  told to people
+    async def call(
+        self, launch: Launch, python: str | None, call: Call, *,
+        timeout: float,  # noqa: ASYNC109  told to people
+        user: object = None,
+    ) -> Any:  # fmt: skip
         """What the attendant's method returned. `launch`: the surroundings of the pool's workers, which are its own.
-        Raises QueueUnavailable and QueueError."""
+        `user`: for as long as it exists, the process is kept, with what it remembers. Raises QueueUnavailable and
+        QueueError."""
         if self._tasks is None:
             raise QueueUnavailable(f"cannot ask for {call.name}: the supervisor does not run")
         key = (launch, python or sys.executable)
         attendant = self._processes.get(key)
         if attendant is None:
             attendant = self._processes[key] = _Attendant(launch, key[1], self._family, self._tasks, self._given)
+        if user is not None:
+            attendant.users.add(user)
         return await attendant.call(call, timeout)
 
 
@@ -87,6 +96,7 @@ class _Attendant:
 
     def __init__(self, launch: Launch, python: str, family: Kin, tasks: TaskGroup, given: Mapping[str, str]) -> None:
         self._launch, self._python, self._family, self._tasks, self._given = launch, python, family, tasks, given
+        self.users: WeakSet[object] = WeakSet()
         self._connection: _Connection | None = None
         self._starting = anyio.Lock()
         self._not_before = 0.0
@@ -132,7 +142,7 @@ class _Attendant:
             ours.close()
             tail.close()
             raise
-        connection = _Connection(process, ours, tail, self._family, self._ended)
+        connection = _Connection(process, ours, tail, self._family, self.users, self._ended)
         self._tasks.start_soon(connection.run)
         return connection
 
@@ -140,19 +150,24 @@ class _Attendant:
         self._why = why
 
 
-async def _line_of(reader: asyncio.StreamReader) -> bytes:
-    """Empty: there will be none, or there was none for long."""
+async def _line_of(reader: asyncio.StreamReader) -> bytes | None:
+    """Empty: there will be none. None: there was none for long."""
     with anyio.move_on_after(_IDLE):
         return await reader.readline()
-    return b""
+    return None
 
 
 class _Connection:
     """One process, from start to end."""
 
-    def __init__(self, process: Process, ours: socket.socket, tail: LastWords, family: Kin, ended: Any) -> None:
+    def __init__(
+        self, process: Process, ours: socket.socket, tail: LastWords, family: Kin, users: WeakSet[object],
+        ended: Callable[[str], None],
+    ) -> None:  # fmt: skip
         self.alive = True
-        self._process, self._socket, self._tail, self._family, self._ended = process, ours, tail, family, ended
+        self._process, self._socket, self._tail, self._family = process, ours, tail, family
+        self._users, self._ended = users, ended
+        self._last_words: str | None = None
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._open = anyio.Event()
@@ -189,9 +204,10 @@ class _Connection:
             reader, self._writer = await asyncio.open_connection(sock=self._socket, limit=_LONGEST_ANSWER)
             self._open.set()
             with suppress(ConnectionError, ValueError):  # ValueError: longer than any answer may be
-                while line := await _line_of(reader):
-                    self._missed, self._heard_at = 0, time.monotonic()
-                    self._take(json.loads(line))
+                while (line := await _line_of(reader)) or (line is None and (self._users or self._answers)):
+                    if line:
+                        self._missed, self._heard_at = 0, time.monotonic()
+                        self._take(json.loads(line))
         finally:
             self.alive = False
             self._open.set()
@@ -217,7 +233,7 @@ class _Connection:
         with anyio.move_on_after(_REAPING):
             await self._process.wait()
             self._family.discard(self._process.pid)
-        why = self._why()
+        why = self._last_words = self._why()
         self._ended(why)
         self._tail.close()
         for future in self._answers.values():
@@ -226,9 +242,12 @@ class _Connection:
 
     def _kill(self) -> None:
         self.alive = False
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        if unreaped(self._process.pid):
+            with suppress(ProcessLookupError):
+                self._process.kill()
 
     def _why(self) -> str:
+        if self._last_words is not None:
+            return self._last_words
         said = self._tail.last_line()
         return f"its attendant has died: {said}" if said else "its attendant has died"

@@ -74,7 +74,7 @@ class Queue:
         python = self._python if source.kind == "python" else None
         call = Call(SOURCES, json.dumps(settings, sort_keys=True), "backlog", {"queues": list(self._spec.queues)})
         try:
-            return read_backlog(await self._attendants.call(launch, python, call, timeout=seconds))
+            return read_backlog(await self._attendants.call(launch, python, call, timeout=seconds, user=self))
         except QueueError as error:
             raise type(error)(f"{source.kind}: {error}") from error
 
@@ -86,7 +86,7 @@ class Queue:
         limit = self._spec.backlog.timeout
         settings = json.dumps({"kind": "scaling", "address": policy.python, "timeout": limit})
         call = Call(SOURCES, settings, "call_for", {"sample": told})
-        value = await self._attendants.call(self._spec.launch, self._python, call, timeout=limit)
+        value = await self._attendants.call(self._spec.launch, self._python, call, timeout=limit, user=self)
         return None if value is None else float(value)
 
     async def failed(self, queue: str, limit: int, after: str | None) -> FailedPage:
@@ -136,7 +136,7 @@ class Queue:
         if backend is None or backend.attendant is None or (what != "send" and what not in self.can):
             raise QueueError(f"cannot ask for {what}: {_who(backend)} does not tell")
         call = Call(backend.attendant, backend.settings, what, arguments)
-        return await self._attendants.call(self._spec.launch, backend.python, call, timeout=seconds)
+        return await self._attendants.call(self._spec.launch, backend.python, call, timeout=seconds, user=self)
 
 
 def _expanded(value: Any, words: Mapping[str, str]) -> Any:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from chaperone_async.system.attendants import Attendants, Call
 from chaperone_async.system.sweep import Family
 
 MODULE = """
-import os, sys, threading
+import os, sys, threading, time
 from chaperone_async.attendant import Unavailable
 
 class Attendant:
@@ -33,6 +34,10 @@ class Attendant:
 
     def hang(self):
         threading.Event().wait()
+
+    def nap(self, long):
+        time.sleep(long)
+        return os.getpid()
 
     def fail(self):
         raise ValueError("first line\\nsecond line")
@@ -57,8 +62,11 @@ class Office:
         self.attendants = attendants
         self.launch = Launch(directory=str(directory))
 
-    async def ask(self, name: str, seconds: float = 30.0, settings: str = "{}", **arguments: Any) -> Any:
-        return await self.attendants.call(self.launch, None, Call("deputy", settings, name, arguments), timeout=seconds)
+    async def ask(
+        self, name: str, seconds: float = 30.0, settings: str = "{}", user: object = None, **arguments: Any
+    ) -> Any:
+        call = Call("deputy", settings, name, arguments)
+        return await self.attendants.call(self.launch, None, call, timeout=seconds, user=user)
 
 
 @pytest.fixture
@@ -133,6 +141,42 @@ async def test_one_that_nobody_needs_is_let_go(office: Office, monkeypatch: pyte
         while Path(f"/proc/{first}").exists():
             await anyio.sleep(0.05)
     assert await until_answered(office) != first
+
+
+class User:
+    """Who asks."""
+
+
+async def test_one_whose_user_exists_is_kept_with_what_it_remembers(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chaperone_async.system.attendants._IDLE", 0.05)
+    user = User()
+    first = await office.ask("pid", user=user)
+    await anyio.sleep(0.5)
+    assert await office.ask("pid") == first
+    del user
+    with anyio.fail_after(60):
+        while Path(f"/proc/{first}").exists():
+            await anyio.sleep(0.05)
+
+
+async def test_a_call_may_take_longer_than_one_that_nobody_asks_is_kept(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chaperone_async.system.attendants._IDLE", 0.1)
+    assert isinstance(await office.ask("nap", long=0.5), int)
+
+
+async def test_who_asks_one_that_has_just_died_is_told_its_last_words(office: Office) -> None:
+    await office.ask("pid")
+    attendant = office.attendants._processes[office.launch, sys.executable]
+    connection = attendant._connection
+    assert connection is not None
+    with pytest.raises(QueueUnavailable, match="last words"):
+        await office.ask("exit")
+    with pytest.raises(QueueUnavailable, match="last words"):
+        await connection.ask(Call("deputy", "{}", "pid", {}))
 
 
 async def test_without_a_descriptor_to_be_had_the_queue_is_out_of_reach(office: Office) -> None:
