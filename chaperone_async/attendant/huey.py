@@ -82,7 +82,7 @@ class Embedded:
 
     def reclaim(self, worker: "dict[str, Any]") -> int:
         with _explained():
-            return file.recover(self._path, worker["id"])
+            return file.recover(self._path, worker["id"], blamed=worker.get("blamed", True))
 
     def _tell(self, job: file.FailedJob, queue: str) -> "dict[str, Any]":
         return {

@@ -119,13 +119,16 @@ def flush_failed(
         return db.execute(f"delete from failed {_CHOSEN}", chosen).rowcount  # noqa: S608  a constant of ours
 
 
-def recover(filename: str | os.PathLike[str], worker_id: str, *, timeout: float = _PATIENCE) -> int:
-    """Put back at once the jobs of a worker known to be dead, by its CHAPERONE_WORKER_ID; how many those were."""
+def recover(
+    filename: str | os.PathLike[str], worker_id: str, *, blamed: bool = True, timeout: float = _PATIENCE
+) -> int:
+    """Put back at once the jobs of a worker known to be dead, by its CHAPERONE_WORKER_ID; how many those were.
+    `blamed`: its end counts as a death of theirs."""
     if not worker_id:
         raise QueueFileError("cannot recover the jobs of a worker without a name; give its CHAPERONE_WORKER_ID")
     with _opened(filename, "rw", timeout) as db, transaction(db):
         owners = [number for (number,) in db.execute("select id from owner where worker = ?", (worker_id,))]
-        return sum(jobs.recover(db, owner) for owner in owners)
+        return sum(jobs.recover(db, owner, deaths=int(blamed)) for owner in owners)
 
 
 @contextmanager

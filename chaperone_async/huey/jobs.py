@@ -98,15 +98,16 @@ def release(db: sqlite3.Connection, held: Held, *, deaths: int = 0) -> None:
         db.execute("delete from value where lease = ?", (held.lease,))
 
 
-def recover(db: sqlite3.Connection, owner: int) -> int:
-    """As `release`, for all that this owner had when it died; how many those were."""
+def recover(db: sqlite3.Connection, owner: int, *, deaths: int = 1) -> int:
+    """As `release`, for all that this owner had when it died; how many those were. `deaths`: 0 where no job is to blame
+    for its end."""
     db.execute(
         "delete from value where lease in (select lease from job where state = 'reserved' and owner = ?)", (owner,)
     )
     return db.execute(
-        """update job set state = 'ready', owner = null, lease = 0, deaths = deaths + 1
+        """update job set state = 'ready', owner = null, lease = 0, deaths = deaths + ?
            where state = 'reserved' and owner = ?""",
-        (owner,),
+        (deaths, owner),
     ).rowcount
 
 

@@ -118,6 +118,17 @@ def test_one_that_was_taken_for_dead_cannot_end_the_job_of_who_has_it_now(storag
     assert backlog(file).reserved == 0
 
 
+@pytest.mark.parametrize("blamed", [True, False])
+def test_an_end_without_blame_does_not_count(storage: DurableStorage, file: Path, *, blamed: bool) -> None:
+    storage.enqueue(b"job")
+    assert storage.reserve() is not None
+    sql(file, "update owner set worker = 'w-1'")
+    assert recover(file, "w-1", blamed=blamed) == 1
+    held = storage.reserve()
+    assert held is not None
+    assert held.deaths == int(blamed)
+
+
 def test_of_the_jobs_whose_worker_died_one_is_tried_at_a_time(storage: DurableStorage) -> None:
     for job in (b"a", b"b"):
         storage.enqueue(job)
