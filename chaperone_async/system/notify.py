@@ -24,6 +24,7 @@ from chaperone_async.system.ports import NoticeSink, Telemetry
 SUPPORTED = hasattr(socket, "SO_PASSCRED")  # elsewhere a sender cannot be told from an impostor
 MAX_DATAGRAM = 16_384
 _PER_TURN = 32  # datagrams read from one socket in one turn of the loop
+_LAST_TURNS = 32  # such turns for what a worker that has ended had said by then
 _MAX_PENDING = 16  # datagrams kept until the worker's pid is known
 _LONGEST_PATH = 107  # sun_path without its final zero
 _FAR_ENOUGH = 64  # generations of processes; no worker nests deeper
@@ -166,20 +167,22 @@ class NotifySockets:
         return self._directory
 
     def _end(self, slot: _Slot) -> None:
-        self._read(slot)
+        for _ in range(_LAST_TURNS):
+            if not self._read(slot):
+                break
         if slot.life is not None and slot.life.conversation is not None:
             slot.telemetry = {slot.life.ref: slot.life.conversation.telemetry}
         if slot.life is not None:
             self.dropped += len(slot.life.pending)
         slot.life = None
 
-    def _read(self, slot: _Slot) -> None:
-        """Called by the loop, again and again while there is more."""
+    def _read(self, slot: _Slot) -> bool:
+        """Called by the loop, again and again while there is more. Whether there may be."""
         for _ in range(_PER_TURN):
             try:
                 data, ancillary, flags, _ = slot.socket.recvmsg(MAX_DATAGRAM, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
-                return
+                return False
             sender = _sender(ancillary)
             life = slot.life
             if life is None or not sender or flags & socket.MSG_TRUNC:
@@ -191,6 +194,7 @@ class NotifySockets:
                 life.pending.append((sender, frozenset(lineage(sender)), data, self._clock()))
             else:
                 self.dropped += 1
+        return True
 
     def _hear(
         self, life: _Life, conversation: Conversation, sender: int, family: Iterable[int], data: bytes, at: float

@@ -52,17 +52,17 @@ class Outputs:
 
     def open(self, ref: WorkerRef, worker_id: str, spec: PoolSpec) -> int:
         """Start reading this worker. The answer is the pipe's other end, for its stdout and stderr: blocking, closed
-        on exec unless passed on by dup2, and the caller's to close. Raises OSError when descriptors have run out."""
+        on exec unless passed on by dup2, and the caller's to close. Raises OSError when descriptors have run out, or a
+        relative path is to start in a directory that is no more."""
+        path: str | None = None
+        if spec.logs.mode == "file" and spec.logs.path:
+            path = str(Path(expand(spec.logs.path, placeholders(spec, ref, worker_id))).absolute())
         readable, writable = os.pipe()
         os.set_blocking(readable, False)
         tail = self._tails[ref] = Tail(spec.logs.keep)
-        path: str | None = None
-        sink: Sink
-        if spec.logs.mode == "file" and spec.logs.path:
-            path = str(Path(expand(spec.logs.path, placeholders(spec, ref, worker_id))).absolute())
+        sink: Sink = self._to_stdout(ref, worker_id)
+        if path is not None:
             sink = self._files.open(path, spec.logs.max_size, spec.logs.backups).write
-        else:
-            sink = self._to_stdout(ref, worker_id)
         self._open[ref] = _Stream(readable, tail, sink, path, lambda block: self._tell_followers(ref, block))
         asyncio.get_running_loop().add_reader(readable, self._read, ref)
         return writable

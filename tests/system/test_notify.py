@@ -313,6 +313,15 @@ async def test_a_life_before_is_not_heard_in_the_next(world: World) -> None:
     assert world.sockets.dropped == 2
 
 
+async def test_all_that_a_worker_had_said_by_its_end_is_heard(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chaperone_async.system.notify._PER_TURN", 2)
+    worker = world.worker()
+    for number in range(7):
+        worker.say(f"STATUS=word {number}")
+    world.sockets.ended(REF)
+    assert world.sockets.telemetry(REF).status == "word 6"
+
+
 async def test_every_generation_of_a_slot_has_the_same_socket(world: World) -> None:
     first = world.sockets.open(REF, None, None)
     assert world.sockets.open(WorkerRef("mail", 0, 2), None, None) == first

@@ -228,6 +228,19 @@ async def test_workers_share_a_log_file_without_prefixes(tmp_path: Path, termina
     assert terminal.text() == ""
 
 
+async def test_a_start_where_we_are_no_more_costs_no_descriptor(
+    tmp_path: Path, outputs: Outputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "released").mkdir()
+    monkeypatch.chdir(tmp_path / "released")
+    (tmp_path / "released").rmdir()
+    spec = replace(SPEC, logs=LogPolicy(mode="file", path="logs/{pool}.log"))
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(FileNotFoundError):
+        outputs.open(REF, "mail-a", spec)
+    assert os.listdir("/proc/self/fd") == before
+
+
 async def test_a_full_disk_is_told_once_and_the_worker_goes_on(terminal: Terminal) -> None:
     told: list[str] = []
     outputs = Outputs(terminal.writer, trouble=told.append)
