@@ -13,7 +13,9 @@ from anyio.abc import TaskGroup
 from chaperone_async import __version__
 from chaperone_async.core import events as ev
 from chaperone_async.core.pool import Pool
+from chaperone_async.core.slots import Lane
 from chaperone_async.core.spec import PoolSpec
+from chaperone_async.core.states import Frozen
 from chaperone_async.errors import ChaperoneError, DuplicatePool, UnknownPool
 from chaperone_async.service.compose import Composed
 from chaperone_async.service.run import Settings, run_blocking, serve, supervise
@@ -27,6 +29,7 @@ from chaperone_async.system.config.load import interpret
 from chaperone_async.system.config.problems import Place, Problems
 from chaperone_async.system.notify import NotifySockets
 from chaperone_async.system.ports import TelemetrySource
+from chaperone_async.system.threads import LoopThread
 
 BY = "the program"
 
@@ -125,8 +128,11 @@ class WorkerPoolSupervisor:
         """As the HTTP API has it. Before supervise() `workers` is empty; after it, it is the last state."""
         if self._composed is None or self._runner is None:
             return self._last_status or self._not_running()
-        world = self._composed.world
-        return self._view(world.wall, world.telemetry, self._composed.supervisor.view(self._runner, time.monotonic()))
+        return self._loop.call(self._running, self._composed, self._runner)
+
+    def _running(self, composed: Composed, runner: PoolRunner) -> dict[str, Any]:
+        world, view = composed.world, composed.supervisor.view(runner, self._loop.now())
+        return self._view(world.wall, world.telemetry, view)
 
     def _not_running(self) -> dict[str, Any]:
         return self._view(WallClock().at, NotifySockets(), new_pool_view(self._unfinished()))
@@ -141,6 +147,7 @@ class WorkerPoolSupervisor:
     def attach(self, composed: Composed) -> PoolRunner:
         if self._runner is not None:
             raise ChaperoneError(f"cannot supervise pool {self.name!r}: it is supervised already; stop it first")
+        self._loop = LoopThread()
         self._composed, self._runner = composed, composed.add(self.spec, self._hooks)
         return self._runner
 
@@ -219,12 +226,15 @@ def _is_held(pool: Pool) -> bool:
 
 
 def _is_settled(pool: Pool) -> bool:
-    """All that is wanted is ready, and nothing else lives."""
-    return pool.surge == 0 and pool.ready_count == pool.live == max(0, pool.wanted)
+    """All that is wanted is ready or paused by hand, one by one, and nothing else lives."""
+    frozen = pool.slots.count(Lane.FROZEN)
+    return pool.surge == 0 and pool.ready_count + frozen == pool.live == max(0, pool.wanted)
 
 
 def _generations(pool: Pool) -> frozenset[int]:
-    return frozenset(slot.life.ref.generation for slot in pool.slots if slot.life is not None)
+    """A worker that was paused by hand is replaced when it is resumed."""
+    lives = (slot.life for slot in pool.slots if not isinstance(slot.state, Frozen))
+    return frozenset(life.ref.generation for life in lives if life is not None)
 
 
 def _has_rolled(pool: Pool, old: frozenset[int]) -> bool:

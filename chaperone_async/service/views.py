@@ -188,7 +188,7 @@ class Views:
         life = slot.life
         if life is None:
             return row
-        if life.pid:
+        if life.pid and slot.live:  # else on_crash is being asked about a dead one
             row["pid"] = life.pid
             row["started_at"] = _text(moment.origin, life.spawned_at)
             row["last_health_check"] = moment.checked if moment.checked_at >= life.spawned_at else None

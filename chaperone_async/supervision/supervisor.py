@@ -148,7 +148,7 @@ class Supervisor:
     # Looking
 
     def view(self, runner: PoolRunner, now: float | None = None) -> PoolView:
-        """`now` is for who is in another thread, where no loop can be asked."""
+        """`now` is for a callback of the loop's own, which is no task: there none can be asked."""
         now = anyio.current_time() if now is None else now
         return PoolView(
             runner.pool, runner.readings, runner.tally.done(), runner.callback_failures,

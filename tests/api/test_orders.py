@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from chaperone_async import ChaperoneError, ConfigError, WorkerPoolSupervisor
+from chaperone_async.core.events import PauseRequested
 from tests.api.world import STEADY, STUBBORN, eventually, has_children, pids, pool_of, ready, supervised
 from tests.e2e.service import hears
 
@@ -225,3 +226,15 @@ async def test_a_stubborn_worker_is_killed_after_its_grace() -> None:
         began = time.monotonic()
         await pool.stop()
         assert 0.3 <= time.monotonic() - began < 20
+
+
+async def test_a_worker_paused_by_hand_is_not_waited_for() -> None:
+    pool = pool_of(STEADY, workers=2)
+    async with supervised(pool):
+        await eventually(ready(pool, 2))
+        assert pool._runner is not None
+        await pool._runner.ask(PauseRequested(0, anyio.current_time()))
+        with anyio.fail_after(60):
+            await pool.scale(3)
+            await pool.restart()
+        assert [worker["status"] for worker in pool.status()["workers"]] == ["paused", "running", "running"]

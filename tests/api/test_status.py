@@ -92,11 +92,14 @@ async def test_status_while_running_has_every_key_of_the_interface() -> None:
         assert moment(row["started_at"]) <= moment(row["last_health_check"])
 
 
-async def test_status_may_be_asked_in_another_thread() -> None:
-    pool = pool_of(STEADY)
+async def test_status_may_be_asked_in_another_thread_and_by_the_loop_itself() -> None:
+    pool, told = pool_of(STEADY), list[Any]()
     async with supervised(pool):
         await eventually(ready(pool))
         assert (await asyncio.to_thread(pool.status))["running"] == 1
+        asyncio.get_running_loop().call_soon(lambda: told.append(pool.status()))
+        await eventually(lambda: told)
+        assert told[0]["running"] == 1
 
 
 async def test_running_is_the_truth_and_worker_count_what_was_configured() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from chaperone_async.core.spec import MB
+from chaperone_async.core.spec import MB, Callbacks
 from chaperone_async.system.ports import Telemetry, Usage
 from tests.core.world import World
 from tests.service.canned import Canned, served, spec, up, world
@@ -186,3 +186,13 @@ async def test_what_the_world_said_is_json_whatever_it_is(canned: Canned, emails
         answer = await client.get(f"http://{where.tcp}{API}/pools/emails")
         row = (await answer.json())["workers"][0]
         assert (row["message"], row["current_job"]) == ('"\\\x00é\n', "😀")
+
+
+async def test_a_dead_worker_that_on_crash_is_asked_about_has_no_process(tmp_path: Path) -> None:
+    asked = up(spec(workers=2, callbacks=Callbacks(on_crash=True)))
+    asked.dies(asked.ref(1), code=3)
+    canned = Canned(asked)
+    _, pool = await get(canned, tmp_path, f"{API}/pools/emails")
+    assert [(row["status"], row["pid"] is None) for row in pool["workers"]] == [("running", False), ("crashed", True)]
+    _, stats = await get(canned, tmp_path, f"{API}/stats")
+    assert stats["total_workers"] == 1

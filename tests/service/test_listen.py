@@ -91,6 +91,7 @@ def test_a_taken_port_is_named() -> None:
         ("9001", "it is not an address; write 127.0.0.1:9001 or unix:/path"),
         ("127.0.0.1:http", "it is not an address"),
         ("127.0.0.1:65536", "it is not an address"),
+        (f"127.0.0.1:{'9' * 5000}", "it is not an address"),
     ],
 )
 def test_an_address_that_cannot_be_had_says_what_can(address: str, words: str) -> None:

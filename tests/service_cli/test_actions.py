@@ -101,6 +101,12 @@ async def test_what_does_not_end_in_time_is_told_so_and_goes_on(type_: Type, sta
     assert ended.err == f"{told} {operation['id']}`\n"
 
 
+async def test_what_has_ended_while_another_was_waited_for_is_done(type_: Type) -> None:
+    ended = await type_("stop slow sms --wait --timeout 2")
+    assert ended.code == 1
+    assert ended.out.splitlines()[-1] == "stop sms: done"
+
+
 async def test_what_fails_is_told_with_its_reason(type_: Type, stage: Stage) -> None:
     await stage.post("/pools/sms/stop?wait=30")
     ended = await type_("restart sms:7 --wait")

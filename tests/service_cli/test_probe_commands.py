@@ -112,7 +112,10 @@ def test_a_socket_that_is_not_for_this_user_is_exit_4(chaperone: Chaperone) -> N
         assert chaperone("health", "--url", f"unix:{path}").code == 4
 
 
-@pytest.mark.parametrize("url", ["ftp://x", "http://", "http://x:y", "unix:relative", "127.0.0.1:9001", "http://x/api"])
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://x", "http://", "http://x:y", "unix:relative", "127.0.0.1:9001", "http://x/api", f"http://x:{'9' * 5000}"],
+)
 def test_what_is_no_address_is_exit_2(chaperone: Chaperone, url: str) -> None:
     ended = chaperone("health", "--url", url)
     assert (ended.code, "it is not the address of a supervisor" in ended.err) == (2, True)

@@ -101,7 +101,7 @@ async def test_queues_and_status_are_shown(type_: Type, stage: Stage) -> None:
     status = (await type_("status")).out.splitlines()
     assert "Backlog" in status[1]
     assert status[2].split()[-1] == "42"
-    stage.supervisor.runner("emails").queue.now = QueueUnavailable("cannot reach redis")  # type: ignore[union-attr]
+    stage.supervisor.runner("emails").queue.now = QueueUnavailable("cannot reach redis")  # type: ignore[union-attr]  # this pool has a queue
     await until(stage, "/pools/emails", lambda it: it["degraded"])
     told = (await type_("status")).out.splitlines()[2]
     assert told.split()[1] == "degraded"
@@ -208,6 +208,19 @@ def test_an_id_that_several_lists_have_is_not_guessed_at(chaperone: Chaperone, s
     ended = chaperone("retry", "7", "--url", canned.address)
     assert ended.code == 2
     assert "it is in emails (pool emails), sms (pool sms); give --queue, or --pool" in ended.err
+
+
+def test_where_the_newest_are_kept_no_longer_there_may_be_more(chaperone: Chaperone, serve: Serve) -> None:
+    canned = serve(
+        {
+            "/api/v1/queues": (200, {"queues": [queue("emails"), queue("sms")]}),
+            "/api/v1/queues/emails/failed?pool=emails&limit=20": (200, failed_page(next="7")),
+            "/api/v1/queues/sms/failed?pool=sms&limit=20": (200, failed_page(queue="sms", pool="sms")),
+        }
+    )
+    assert chaperone("failed", "--url", canned.address).out == "the newest are no longer kept; see -n\n"
+    document = json.loads(chaperone("failed", "--format", "json", "--url", canned.address).out)
+    assert document == {"failed": [], "next": None}
 
 
 def test_who_may_not_see_failed_jobs_is_refused(chaperone: Chaperone, serve: Serve) -> None:

@@ -84,7 +84,7 @@ def _split_port(authority: str, default: int) -> tuple[str, int]:
     digits = rest.removeprefix(":")
     if not rest:
         return host, default
-    return host, int(digits) if digits.isascii() and digits.isdigit() else -1
+    return host, int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 5 else -1
 
 
 def dial(addresses: list[Address], timeout: float) -> tuple[socket.socket, Address]:

@@ -57,7 +57,7 @@ def run_failed(args: argparse.Namespace) -> int:
     found = _newest(pages)
     jobs, more = found[: args.limit], len(found) > args.limit or any(page["next"] for page in pages)
     if args.format == "json":
-        whole = {"failed": jobs, "next": jobs[-1]["id"] if more else None}
+        whole = {"failed": jobs, "next": jobs[-1]["id"] if more and jobs else None}
         print(json.dumps(pages[0] if len(pages) == 1 else whole, indent=2))
     elif pages:
         _show(pages, jobs, more=more)
@@ -74,7 +74,7 @@ def _newest(pages: Iterable[Document]) -> list[Document]:
 
 def _show(pages: list[Document], jobs: list[Document], *, more: bool) -> None:
     if not jobs:
-        print("no job has failed")
+        print("the newest are no longer kept; see -n" if more else "no job has failed")
         return
     from datetime import datetime
 

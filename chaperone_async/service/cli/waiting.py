@@ -1,6 +1,7 @@
 """What becomes of operations that were begun: told as it changes, and at the end as it is."""
 
 import time
+from math import inf
 from typing import TYPE_CHECKING, Any, TextIO
 
 from chaperone_async.errors import ChaperoneError
@@ -49,13 +50,15 @@ class Progress:
 
 def wait_for_all(client: "Client", begun: list[Document], limit: float | None, progress: Progress) -> list[Document]:
     """As they are in the end, or when `limit` seconds have passed."""
-    deadline = time.monotonic() + (limit if limit is not None else float("inf"))
+    deadline = time.monotonic() + (inf if limit is None else limit)
     return [_wait(client, operation, deadline, progress) for operation in begun]
 
 
 def _wait(client: "Client", operation: Document, deadline: float, progress: Progress) -> Document:
-    look = FIRST_LOOK
-    while operation["state"] == "running" and (left := deadline - time.monotonic()) > 0:
+    """Looked at once in any case: it may have ended while others were waited for."""
+    look, left = FIRST_LOOK, inf
+    while operation["state"] == "running" and left > 0:
+        left = max(0.0, deadline - time.monotonic())
         operation = client.operation(operation["id"], wait=min(look, left))
         look = LOOK
         if operation["state"] == "running" and operation["detail"]:

@@ -106,7 +106,7 @@ class StopTable(Table):
 class PauseTable(Table):
     mode: Annotated[
         PauseMode | None,
-        About("freeze stops processes where they are; drain lets them finish; auto is the backend's way, else freeze"),
+        About("freeze stops processes; drain lets them finish; auto: the backend's way or drain, of a command freeze"),
     ] = None
 
 
@@ -255,7 +255,7 @@ class FileTable(Table):
     include: Annotated[
         tuple[words.Text, ...] | None, About("further files, relative to this one; * matches many", ["conf.d/*.toml"])
     ] = None
-    name: Annotated[words.Text | None, About("of this instance; by default the host's name", "orders")] = None
+    name: Annotated[words.InstanceName | None, About("of this instance; by default the host's name", "orders")] = None
     watch: Annotated[bool | None, About("reload when the files of the configuration change")] = None
     http: Annotated[HttpTable | None, About("where the supervisor is reached, and by whom")] = None
     shutdown: Annotated[ShutdownTable | None, About("how the supervisor ends")] = None

@@ -13,6 +13,7 @@ _PORT = "(?:[0-5]?[0-9]{1,4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0
 _ADDRESS = rf"{_HOST}:([0-9]{{1,5}})"
 _PLACEHOLDER = re.compile(r"\{(?:queue|pool|slot|worker_id)\}")
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # bytes of an argument or a variable come as these: JSON has none
 _LONGEST_SOCKET_PATH = 107  # sun_path of 108 bytes, less the closing NUL
 
 
@@ -32,6 +33,20 @@ class Text(str):
     @classmethod
     def schema(cls) -> Schema:
         return {"type": "string", "pattern": f"^(?:{cls.form})$"}
+
+
+class InstanceName(Text):
+    """As it stands in every answer."""
+
+    __slots__ = ()
+    why = 'is not text on one line, in UTF-8; write it in quotes, such as "orders"'
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        name = super().parse(value)
+        if _NOT_UTF_8.search(name):
+            raise ValueError(cls.why)
+        return name
 
 
 class Account(Text):
@@ -266,7 +281,7 @@ class Queues(tuple[str, ...]):
     @classmethod
     def parse(cls, value: Any) -> Self:
         names = value if isinstance(value, list) else [value]
-        if not names or not all(isinstance(name, str) and name and "," not in name for name in names):
+        if not names or not all(isinstance(name, str) and _is_queue(name) for name in names):
             raise ValueError('does not name queues; write "emails", or a list by priority: ["high", "default"]')
         return cls(dict.fromkeys(names))
 
@@ -278,6 +293,10 @@ class Queues(tuple[str, ...]):
     def schema(cls) -> Schema:
         name = {"type": "string", "pattern": "^[^,]+$"}
         return {"anyOf": [name, {"type": "array", "items": name, "minItems": 1}], "examples": ["emails"]}
+
+
+def _is_queue(name: str) -> bool:
+    return name != "" and "," not in name and not _NOT_UTF_8.search(name)
 
 
 class BackendName(Text):

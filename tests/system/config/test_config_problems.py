@@ -1,7 +1,10 @@
 """What is refused, and in which words."""
 
+from typing import Any
+
 import pytest
 
+from chaperone_async.system.config import words
 from tests.system.config.conftest import Refuse
 
 NO_LISTENER = 'is not an address; write "127.0.0.1:9001", "[::1]:9001" or "unix:/run/chaperone.sock"'
@@ -100,6 +103,13 @@ SCALING = {
         "backlog.source: query does not belong to redis_list; remove it",
     'backend = "cellery"\n': "backend: 'cellery' is not a backend; did you mean 'celery'?",
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [words.Queues, words.InstanceName])
+def test_a_name_that_every_answer_has_is_utf_8(kind: Any) -> None:
+    assert kind.parse("café")
+    with pytest.raises(ValueError, match="write"):
+        kind.parse("caf\udce9")
 
 
 @pytest.mark.parametrize("lines", SCALING)
