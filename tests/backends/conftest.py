@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from chaperone_async.huey.database import Database
 from tests.backends import servers
 from tests.backends.celery_shop import Shop
 from tests.backends.consumer import Application
@@ -21,6 +23,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if wanted and not session.config.option.collectonly:
         factory: pytest.TempPathFactory = session.config._tmp_path_factory  # type: ignore[attr-defined]  # pytest's own
         servers.start("rabbitmq", servers.this_run(factory.getbasetemp()))
+
+
+@pytest.fixture(autouse=True)
+def queue_files_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Since 3.13 Python warns of a connection that is left open, whenever it finds one."""
+    made, begin = list[Database](), Database.__init__
+
+    def remember(database: Database, *arguments: Any, **options: Any) -> None:
+        begin(database, *arguments, **options)
+        made.append(database)
+
+    monkeypatch.setattr(Database, "__init__", remember)
+    yield
+    for database in made:
+        database.close()
 
 
 @pytest.fixture
