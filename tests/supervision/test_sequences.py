@@ -280,7 +280,7 @@ steps = st.one_of(
 sequences = st.lists(st.tuples(st.sampled_from(GAPS), steps), min_size=3, max_size=14)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(max(300, settings().max_examples))
 @settings(max_examples=max(200, settings().max_examples), suppress_health_check=[HealthCheck.too_slow])
 @given(
     pools=configurations, tempers=st.lists(st.sampled_from(sorted(TEMPERS)), min_size=1, max_size=4), steps=sequences
