@@ -36,7 +36,7 @@ class Telemetry(dramatiq.Middleware):
         def watched(queue_name: str, prefetch: int = 1, timeout: int = 5000) -> "Watched":
             return Watched(consume(queue_name, prefetch, timeout), queue_name, rounds)
 
-        broker.consume = watched  # type: ignore[method-assign,assignment]
+        broker.consume = watched  # type: ignore[method-assign,assignment]  # in place of the broker's own
 
     def after_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         if not worker.consumers:

@@ -53,7 +53,7 @@ def marking(kind: type[Queue]) -> type[Queue]:
     """A kind of queue that tells at once which job was taken out of it. Should its worker die before it has begun with
     that job, nobody else knows of it: from several queues, RQ takes it for good."""
 
-    class Marking(kind):  # type: ignore[misc,valid-type]
+    class Marking(kind):  # type: ignore[misc,valid-type]  # a base known when run
         @classmethod
         def lpop(cls, queue_keys: Sequence[str], timeout: int | None, connection: Any = None) -> Any:
             return _marked(super().lpop(queue_keys, timeout, connection=connection))

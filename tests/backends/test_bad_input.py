@@ -110,7 +110,7 @@ def test_a_program_that_hangs_does_not_outlive_a_supervisor_however_that_ends(la
     service = launch(pool("a", f"{{ command = {hangs} }}").replace("timeout = 2", "timeout = 100"))
     service.until_path(begun)
     assert any("sleep 1000" in line for line in service.left().values())
-    service._process.kill()  # type: ignore[union-attr]
+    service._process.kill()  # type: ignore[union-attr]  # it has been started
     service.wait()
     deadline = time.monotonic() + 30
     while service.left():

@@ -57,7 +57,7 @@ def test_few_looks_are_kept_and_no_job_is_counted_twice(steps: list[tuple[float,
     found = flow(kept)
     if found.growth is not None and found.completions is not None:
         minutes = (kept[-1].at - kept[0].at) / 60
-        assert found.completions * minutes == pytest.approx(kept[-1].ended - (kept[0].ended or 0))  # type: ignore[operator]
+        assert found.completions * minutes == pytest.approx(kept[-1].ended - (kept[0].ended or 0))  # type: ignore[operator]  # the last look has counted
         assert (arrivals(found.growth, found.completions) or 0) * minutes <= sum(come for _, come, _ in steps) + 1e-6
 
 

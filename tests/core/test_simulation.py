@@ -102,7 +102,7 @@ def test_equal_jobs_at_equal_distances_need_no_change_after_the_first_minute() -
         policy = AutoscalePolicy(
             strategy="backlog" if strategy == "backlog" else "latency", target=1 if strategy == "backlog" else 2
         )
-        scaler = Scaler({"q": policy}, hear=lambda _, made, heard=decisions: heard.append(made))  # type: ignore[misc]
+        scaler = Scaler({"q": policy}, hear=lambda _, made, heard=decisions: heard.append(made))  # type: ignore[misc]  # a value of the loop
         simulate({"q": [Job(turn / 4, 1) for turn in range(2000)]}, scaler, {"q": 1})
         late = {made.wanted for made in decisions if 60 < made.at < 490}
         assert len(late) == 1, strategy

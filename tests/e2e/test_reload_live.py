@@ -195,7 +195,7 @@ def test_each_swap_of_a_mounted_configmap_is_applied(launch: Launch, script: Scr
     for swap in range(4):
         workers = 2 - swap % 2
         publish(mount, f"..2026_{1 - swap % 2}", text.replace("workers = 1", f"workers = {workers}"))
-        service.until(lambda workers=workers: service.pool("emails")["worker_count"] == workers)  # type: ignore[misc]
+        service.until(lambda workers=workers: service.pool("emails")["worker_count"] == workers)  # type: ignore[misc]  # a value of the loop
 
 
 def publish(mount: Path, version: str, text: str) -> None:

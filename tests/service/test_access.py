@@ -26,7 +26,7 @@ def basic(name: str, password: str) -> str:
 
 async def ask(canned: Canned, tmp_path: Path, path: str, shown: str | None = None, **configured: object) -> int:
     headers = {} if shown is None else {"Authorization": shown}
-    async with served(canned.face(**configured), tmp_path) as where, where.session() as client:  # type: ignore[arg-type]
+    async with served(canned.face(**configured), tmp_path) as where, where.session() as client:  # type: ignore[arg-type]  # options of several types
         return (await client.get(path, headers=headers)).status
 
 

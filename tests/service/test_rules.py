@@ -28,7 +28,7 @@ EVERY_HOUSE = [LOCAL, PUBLIC, LOCKED, House(credentials=True, loopback_only=True
 
 
 def visit(access: AccessClass, transport: Transport = "tcp", **more: object) -> Visit:
-    return replace(Visit(access=access, transport=transport, host="localhost:9001"), **more)  # type: ignore[arg-type]
+    return replace(Visit(access=access, transport=transport, host="localhost:9001"), **more)  # type: ignore[arg-type]  # fields of several types
 
 
 def status(verdict: Allowed | Refusal) -> int:

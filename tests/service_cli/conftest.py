@@ -60,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def _serving(answers: Mapping[str, Answer], unix: Path | None) -> Iterator[Canned]:
-    with _Server(("127.0.0.1", 0), _Handler) if unix is None else _UnixServer(str(unix), _Handler) as server:  # type: ignore[arg-type]
+    with _Server(("127.0.0.1", 0), _Handler) if unix is None else _UnixServer(str(unix), _Handler) as server:  # type: ignore[arg-type]  # the handler serves both
         address = f"http://127.0.0.1:{server.server_address[1]}" if unix is None else f"unix:{unix}"
         server.canned = Canned(answers, address)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

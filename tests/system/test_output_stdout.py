@@ -89,7 +89,7 @@ def test_a_reader_that_went_away_breaks_nothing() -> None:
     os.close(readable)
     for number in range(1, 4):
         writer.write(b"lost\n")
-        until(lambda number=number: writer.dropped == number)  # type: ignore[misc]
+        until(lambda number=number: writer.dropped == number)  # type: ignore[misc]  # a value of the loop
     assert writer.close(10)
     os.close(writable)
 

@@ -517,7 +517,7 @@ async def test_python_passes_on_whatever_is_true_in_either_colour() -> None:
         seen.append((worker, threading.current_thread() is threading.main_thread()))
         return "yes"
 
-    class Callable_:  # noqa: N801
+    class Callable_:  # noqa: N801  no name of its own
         async def __call__(self, _worker: object) -> bool:
             return True
 
