@@ -227,10 +227,10 @@ def test_a_member_that_runs_again_neither_ends_its_chord_early_nor_ends_it_twice
 def test_a_job_whose_result_cannot_be_kept_has_failed(file: Path) -> None:
     huey = DurableHuey("jobs", file)
     huey.task(name="task")(lambda: lambda: None)()
-    with pytest.raises(Exception, match="pickle"):
+    with pytest.raises(Exception, match="lambda"):
         huey.execute(huey.dequeue())
     (job,) = failed(file)
-    assert "pickle" in job.error
+    assert "lambda" in job.error
 
 
 def test_an_error_that_is_not_utf_8_is_kept_as_far_as_it_can_be_written(file: Path) -> None:
