@@ -96,9 +96,14 @@ def cpu_ticks(pid: int) -> int:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run the service as somebody else")
-def test_more_workers_than_processes_fail_to_start_and_say_why(start: Start, nobodys_directory: Path) -> None:
+def test_more_workers_than_processes_fail_to_start_and_say_why(
+    start: Start, nobodys_directory: Path, request: pytest.FixtureRequest
+) -> None:
     """The limit counts all processes of a user: here 60 others' of nobody, which end in time."""
     others = [subprocess.Popen([*AS_NOBODY, "sleep", "1000"]) for _ in range(60)]
+    for other in others:
+        request.addfinalizer(other.wait)
+        request.addfinalizer(other.kill)  # before that
     prefix = ("prlimit", "--nproc=80", "--", *AS_NOBODY)
     service = start(MANY, within=nobodys_directory, prefix=prefix).serving()
     until(lambda: any(row["problem"] for row in service.pool("many")["workers"]))
