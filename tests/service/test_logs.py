@@ -106,12 +106,17 @@ async def test_the_logs_of_all_pools_are_one(canned: Canned, emails: World, tmp_
     assert (status, problem["detail"]) == (404, "there are no pools, and so no workers that write")
 
 
+async def dies_saying_alas(canned: Canned, emails: World) -> WorkerRef:
+    ref = emails.ref(0)
+    canned.processes.write(ref, "alas")
+    await dies(canned, emails, ref)
+    return ref
+
+
 async def test_what_a_dead_worker_wrote_is_in_its_crash_record_when_it_is_nowhere_else(
     canned: Canned, emails: World, tmp_path: Path
 ) -> None:
-    canned.processes.write(emails.ref(0), "alas")
-    ref = emails.ref(0)
-    await dies(canned, emails, ref)
+    ref = await dies_saying_alas(canned, emails)
     del canned.processes.lines[ref]
     assert await get(canned, tmp_path, f"{POOL}/workers/{name(canned, ref)}/logs") == (200, "alas\n")
 
@@ -119,9 +124,7 @@ async def test_what_a_dead_worker_wrote_is_in_its_crash_record_when_it_is_nowher
 async def test_what_the_last_dead_worker_of_a_slot_wrote_is_there_without_a_record_of_its_death(
     canned: Canned, emails: World, tmp_path: Path
 ) -> None:
-    canned.processes.write(emails.ref(0), "alas")
-    ref = emails.ref(0)
-    await dies(canned, emails, ref)
+    ref = await dies_saying_alas(canned, emails)
     canned.supervisor.journal.forget("emails")
     for path in (f"{POOL}/workers/{name(canned, ref)}/logs", f"{POOL}/workers/0/logs"):
         assert await get(canned, tmp_path, path) == (200, "alas\n")
