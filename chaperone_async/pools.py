@@ -12,8 +12,8 @@ from anyio.abc import TaskGroup
 
 from chaperone_async import __version__
 from chaperone_async.core import events as ev
+from chaperone_async.core.goals import is_settled
 from chaperone_async.core.pool import Pool
-from chaperone_async.core.slots import Lane
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.core.states import Frozen
 from chaperone_async.errors import ChaperoneError, DuplicatePool, UnknownPool
@@ -217,18 +217,12 @@ def _has_stopped(pool: Pool) -> bool:
 
 
 def _has_scaled(pool: Pool, workers: int) -> bool:
-    return pool.desired != workers or _is_held(pool) or _is_settled(pool)
+    return pool.desired != workers or _is_held(pool) or is_settled(pool)
 
 
 def _is_held(pool: Pool) -> bool:
     """Nothing will start by itself."""
     return pool.hold is not None or pool.fatal is not None
-
-
-def _is_settled(pool: Pool) -> bool:
-    """All that is wanted is ready or paused by hand, one by one, and nothing else lives."""
-    frozen = pool.slots.count(Lane.FROZEN)
-    return pool.surge == 0 and pool.ready_count + frozen == pool.live == max(0, pool.wanted)
 
 
 def _generations(pool: Pool) -> frozenset[int]:
@@ -238,7 +232,7 @@ def _generations(pool: Pool) -> frozenset[int]:
 
 
 def _has_rolled(pool: Pool, old: frozenset[int]) -> bool:
-    return _is_held(pool) or (not old & _generations(pool) and _is_settled(pool))
+    return _is_held(pool) or (not old & _generations(pool) and is_settled(pool))
 
 
 class WorkerPoolRegistry:

@@ -45,8 +45,7 @@ def tend_canary(turn: Turn) -> None:
         return
     trial = breaker.canary if breaker.canary is not None and on_trial(turn.pool, breaker.canary) else None
     until = _park_others(turn, trial)
-    leaving = sum(slot.live for slot in turn.pool.slots if slot.surplus) if turn.pool.slots.count(Lane.SURPLUS) else 0
-    if trial is not None or turn.pool.live > leaving + turn.pool.slots.count(Lane.FROZEN):
+    if trial is not None or turn.pool.live > turn.pool.leaving + turn.pool.slots.count(Lane.FROZEN):
         return
     after = 0 if breaker.canary is None else breaker.canary + 1
     chosen = turn.pool.slots.first(Lane.WAITING, after)

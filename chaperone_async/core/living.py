@@ -129,8 +129,9 @@ def check_running(rules: Rules, slot: Slot, state: Running, event: Checked) -> M
 
 
 def check_stopping(rules: Rules, slot: Slot, state: Stopping, event: Checked) -> Move:
-    """Patience is for a job: who bloats meanwhile has the time that others have to stop."""
-    patient = state.doom.grace is not None and event.result.check in health.PASSIVE
+    """Patience is for a job: who bloats meanwhile has the time that others have to stop. Heartbeats may end with the
+    stop, and so may what answers active checks."""
+    patient = state.doom.grace is not None and event.result.check in health.PASSIVE - {"heartbeat"}
     life = _judge(rules, state.life, event) if patient else state.life
     if life is state.life:
         return slot, ()

@@ -121,6 +121,13 @@ class Pool:
         return self.slots.count(Lane.LIVE)
 
     @property
+    def leaving(self) -> int:
+        """Those among the living that were scaled away."""
+        if not self.slots.count(Lane.SURPLUS):
+            return 0
+        return sum(slot.live for slot in self.slots if slot.surplus)
+
+    @property
     def ready_count(self) -> int:
         return self.slots.count(Lane.READY)
 

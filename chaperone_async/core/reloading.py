@@ -149,8 +149,7 @@ def _is_through(pool: Pool) -> bool:
     if pool.hold is not None:
         return False
     due = pool.slots.count(Lane.DUE) + pool.slots.count(Lane.DUE_IDLE)
-    leaving = sum(slot.live for slot in pool.slots if slot.surplus) if pool.slots.count(Lane.SURPLUS) else 0
-    return due == pool.surge == 0 and pool.ready_count == pool.live - leaving == max(0, pool.wanted)
+    return due == pool.surge == 0 and pool.ready_count == pool.live - pool.leaving == max(0, pool.wanted)
 
 
 def _take_back(turn: Turn, change: Change, why: str) -> None:

@@ -53,16 +53,12 @@ class HealthFeed:
         limited = recycle.max_memory or recycle.max_jobs
         timed = own_job_timeout(runner.pool.spec)
         for slot in slots:
-            if isinstance(slot.state, Starting | Running):
+            if isinstance(slot.state, Starting | Running | Stopping):
                 life = slot.state.life
                 seen, said = usage.get(life.ref), runner.telemetry.telemetry(life.ref)
                 results.extend(self._judge(life, seen, said, now))
-                if limited:
+                if limited and not isinstance(slot.state, Stopping):
                     self._recycle(life, seen, said, now)
-            elif isinstance(slot.state, Stopping) and slot.state.doom.grace is not None:
-                life = slot.state.life
-                found = self._judge(life, usage.get(life.ref), runner.telemetry.telemetry(life.ref), now)
-                results.extend(result for result in found if result.check != "heartbeat")  # it may end with the stop
             if timed and slot.life is not None and not isinstance(slot.state, Spawning):
                 self._time_job(slot.life, timed, now, frozen=isinstance(slot.state, Frozen))
         if results:

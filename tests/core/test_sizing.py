@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from chaperone_async.core import events as ev
 from chaperone_async.core.ending import OVERDUE_GRACE
 from chaperone_async.core.scaling import Leaver
@@ -131,6 +133,16 @@ def test_a_leaver_that_bloats_in_its_job_has_the_usual_time_left() -> None:
     assert world.names(leaver) == ["SIGTERM"]
     world.advance(1)
     assert world.names(leaver) == ["SIGTERM", "SIGKILL"]
+
+
+@pytest.mark.parametrize("check", ["heartbeat", "http"])
+def test_a_leaver_may_fall_silent_while_it_finishes(check: str) -> None:
+    world = running(2, stop=StopPolicy(timeout=10))
+    shrink(world, 1, Leaver(0, patiently=True))
+    for _ in range(20):
+        world.check(ref(world, 0), check, passed=False)
+        world.advance(10)
+    assert world.names(ref(world, 0)) == ["SIGTERM"]
 
 
 def test_an_overdue_job_has_no_less_time_in_a_shutdown_because_further_signals_are_left_out() -> None:
