@@ -3,7 +3,8 @@
 TYPE_CHECKING = False  # typing takes longer to import than the rest of a probe command to run
 if TYPE_CHECKING:
     from chaperone_async.errors import ChaperoneError, ConfigError, DuplicatePool, ListenError, StopPool, UnknownPool
-    from chaperone_async.pools import WorkerPoolRegistry, WorkerPoolSupervisor, run
+    from chaperone_async.pools.registry import WorkerPoolRegistry, run
+    from chaperone_async.pools.supervisor import WorkerPoolSupervisor
     from chaperone_async.supervision.handle import Worker
 
 __version__ = "0.1.0"
@@ -23,9 +24,9 @@ __all__ = [
 
 _ROOMS = {
     "Worker": "chaperone_async.supervision.handle",
-    "WorkerPoolRegistry": "chaperone_async.pools",
-    "WorkerPoolSupervisor": "chaperone_async.pools",
-    "run": "chaperone_async.pools",
+    "WorkerPoolRegistry": "chaperone_async.pools.registry",
+    "WorkerPoolSupervisor": "chaperone_async.pools.supervisor",
+    "run": "chaperone_async.pools.registry",
 }
 
 

@@ -1,24 +1,22 @@
-"""The fluent face: builds specifications, starts supervision, submits requests."""
+"""One pool: its description, and what may be asked of it while it runs."""
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import anyio
-from anyio.abc import TaskGroup
 
 from chaperone_async import __version__
 from chaperone_async.core import events as ev
-from chaperone_async.core.goals import is_settled
 from chaperone_async.core.pool import Pool
 from chaperone_async.core.spec import PoolSpec
-from chaperone_async.core.states import Frozen
-from chaperone_async.errors import ChaperoneError, DuplicatePool, UnknownPool
+from chaperone_async.errors import ChaperoneError
+from chaperone_async.pools.effects import generations, has_ended, has_rolled, has_scaled, has_stopped
 from chaperone_async.service.compose import Composed
-from chaperone_async.service.run import Settings, run_blocking, serve, supervise
+from chaperone_async.service.run import supervise
 from chaperone_async.service.views import Views, Wall
 from chaperone_async.supervision.hooks import Callback, Hooks, in_callback
 from chaperone_async.supervision.runner import PoolRunner
@@ -120,9 +118,7 @@ class WorkerPoolSupervisor:
 
     async def supervise(self) -> None:
         """Until the pool is stopped or given up. Cancelled, it kills its workers and leaves nothing behind."""
-        registry = WorkerPoolRegistry()
-        registry.register(self.name, self)
-        await registry.supervise()
+        await supervise(self)
 
     def status(self) -> dict[str, Any]:
         """As the HTTP API has it. Before supervise() `workers` is empty; after it, it is the last state."""
@@ -144,12 +140,11 @@ class WorkerPoolSupervisor:
     def _view(self, wall: Wall, telemetry: TelemetrySource, view: PoolView) -> dict[str, Any]:
         return dict(Views(self.name, __version__, os.getpid(), wall, telemetry).pool(view, time.monotonic()))
 
-    def attach(self, composed: Composed) -> PoolRunner:
+    def attach(self, composed: Composed) -> None:
         if self._runner is not None:
             raise ChaperoneError(f"cannot supervise pool {self.name!r}: it is supervised already; stop it first")
         self._loop = LoopThread()
         self._composed, self._runner = composed, composed.add(self.spec, self._hooks)
-        return self._runner
 
     def detach(self) -> None:
         if self._runner is not None:
@@ -159,18 +154,18 @@ class WorkerPoolSupervisor:
     @property
     def is_over(self) -> bool:
         """Stopped or given up."""
-        return self._runner is None or self._runner.over or _is_over(self._runner.pool)
+        return self._runner is None or self._runner.over or has_ended(self._runner.pool)
 
     async def over(self) -> None:
-        """Wait until the pool is stopped or given up."""
-        if self._runner is not None:
-            await self._runner.until(_is_over)
+        """Wait until the pool is stopped or given up, and nobody has started it again since."""
+        while self._runner is not None and not self.is_over:
+            await self._runner.until(has_ended)
 
     async def stop(self) -> None:
         """Gracefully. Returns when nothing of the pool lives, or when somebody starts it again; inside a callback at
         once, and the pool is then fatal."""
         fatal = "stopped inside a callback" if in_callback.get() else None
-        await self._ask(lambda now: ev.StopRequested(None, now, BY, fatal), _has_stopped)
+        await self._ask(lambda now: ev.StopRequested(None, now, BY, fatal), has_stopped)
 
     async def scale(self, workers: int) -> None:
         """Returns when so many are ready, or when somebody wants another number. Before supervise() it sets the
@@ -182,7 +177,7 @@ class WorkerPoolSupervisor:
             raise ChaperoneError(f"cannot scale {self.name!r} to {workers}: its max is {most}")
         if self._runner is None:
             self._table["workers"], self._max_workers = workers, most
-        await self._ask(lambda now: ev.ScaleRequested(workers, now, BY), lambda pool: _has_scaled(pool, workers))
+        await self._ask(lambda now: ev.ScaleRequested(workers, now, BY), lambda pool: has_scaled(pool, workers))
 
     async def pause(self) -> None:
         await self._ask(lambda now: ev.PauseRequested(None, now, BY), lambda pool: pool.hold is not None)
@@ -195,8 +190,8 @@ class WorkerPoolSupervisor:
 
     async def restart(self) -> None:
         """Rolling: each replacement is ready before the old one goes. Returns when all have been replaced."""
-        old = _generations(self._runner.pool) if self._runner is not None else frozenset()
-        await self._ask(lambda now: ev.RollRequested(None, now, BY), lambda pool: _has_rolled(pool, old))
+        old = generations(self._runner.pool) if self._runner is not None else frozenset()
+        await self._ask(lambda now: ev.RollRequested(None, now, BY), lambda pool: has_rolled(pool, old))
 
     async def _ask(self, request: Callable[[float], ev.PoolEvent], effect: Callable[[Pool], bool]) -> None:
         """Inside a callback there is no waiting. A pool that does not run has nothing to be asked."""
@@ -206,138 +201,3 @@ class WorkerPoolSupervisor:
                 self._runner.submit(event)
             else:
                 await self._runner.ask(event, effect)
-
-
-def _is_over(pool: Pool) -> bool:
-    return pool.state in {"stopped", "fatal"}
-
-
-def _has_stopped(pool: Pool) -> bool:
-    return pool.stopped or pool.hold is None or pool.hold.why != "stop"
-
-
-def _has_scaled(pool: Pool, workers: int) -> bool:
-    return pool.desired != workers or _is_held(pool) or is_settled(pool)
-
-
-def _is_held(pool: Pool) -> bool:
-    """Nothing will start by itself."""
-    return pool.hold is not None or pool.fatal is not None
-
-
-def _generations(pool: Pool) -> frozenset[int]:
-    """A worker that was paused by hand is replaced when it is resumed."""
-    lives = (slot.life for slot in pool.slots if not isinstance(slot.state, Frozen))
-    return frozenset(life.ref.generation for life in lives if life is not None)
-
-
-def _has_rolled(pool: Pool, old: frozenset[int]) -> bool:
-    return _is_held(pool) or (not old & _generations(pool) and is_settled(pool))
-
-
-class WorkerPoolRegistry:
-    """Several pools side by side."""
-
-    def __init__(self) -> None:
-        self._pools: dict[str, WorkerPoolSupervisor] = {}
-        self._composed: Composed | None = None
-        self._over = anyio.Event()
-        self._news = anyio.Event()
-
-    def register(self, name: str, pool: WorkerPoolSupervisor) -> None:
-        """While supervise() runs the pool starts at once. Raises DuplicatePool, and ConfigError for a bad pool."""
-        if name in self._pools:
-            raise DuplicatePool(name)
-        if self._composed is not None:
-            pool.attach(self._composed)
-        self._pools[name] = pool
-        self._news.set()
-
-    def get(self, name: str) -> WorkerPoolSupervisor:
-        """Raises UnknownPool."""
-        if name not in self._pools:
-            raise UnknownPool(name)
-        return self._pools[name]
-
-    def has(self, name: str) -> bool:
-        return name in self._pools
-
-    def all(self) -> dict[str, WorkerPoolSupervisor]:
-        return dict(self._pools)
-
-    async def stop(self, name: str) -> None:
-        """Stop gracefully, and forget. Raises UnknownPool."""
-        pool = self.get(name)
-        await pool.stop()
-        if self._pools.get(name) is not pool:  # somebody else has stopped it meanwhile
-            return
-        if self._composed is not None:
-            await self._composed.supervisor.remove(pool.name)
-        pool.detach()
-        self._pools.pop(name, None)
-        self._news.set()
-
-    async def stop_all(self) -> None:
-        async with anyio.create_task_group() as tasks:
-            for name in list(self._pools):
-                tasks.start_soon(self.stop, name)
-        self._over.set()
-
-    async def supervise(self) -> None:
-        """Until stop_all(), or until every pool is stopped or given up. Installs no signal handlers."""
-        await supervise(self)
-
-    # What the composition root asks of whatever is to be supervised
-
-    def attach(self, composed: Composed) -> None:
-        if self._composed is not None:
-            raise ChaperoneError("cannot supervise: these pools are being supervised already; stop them first")
-        attached: list[WorkerPoolSupervisor] = []
-        try:
-            for pool in self._pools.values():
-                pool.attach(composed)
-                attached.append(pool)
-        except BaseException:
-            for pool in attached:
-                pool.detach()
-            raise
-        self._composed = composed
-        self._over = anyio.Event()
-
-    async def over(self) -> None:
-        while not self._over.is_set():
-            self._news = anyio.Event()
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_first, tasks, self._news.wait)
-                tasks.start_soon(_first, tasks, self._over.wait)
-                if self._pools:
-                    tasks.start_soon(_first, tasks, self._all_over)
-
-    async def _all_over(self) -> None:
-        """All at one moment: while one is waited for, another may be started again."""
-        while left := [pool for pool in self._pools.values() if not pool.is_over]:
-            await left[0].over()
-        self._over.set()
-
-    def detach(self) -> None:
-        for pool in self._pools.values():
-            pool.detach()
-        self._composed = None
-
-
-async def _first(tasks: TaskGroup, wait: Callable[[], Awaitable[object]]) -> None:
-    await wait()
-    tasks.cancel_scope.cancel()
-
-
-def run(*pools: WorkerPoolSupervisor | WorkerPoolRegistry, listen: Sequence[str] = (), grace: float = 30.0) -> int:
-    """Event loop, signal handling and, with `listen` ("127.0.0.1:9001", "unix:/path"), the HTTP probes and API. Blocks
-    until a signal has drained the pools (within `grace` seconds) or all are stopped; returns the exit code."""
-    registry = pools[0] if len(pools) == 1 and isinstance(pools[0], WorkerPoolRegistry) else WorkerPoolRegistry()
-    for pool in pools:
-        if isinstance(pool, WorkerPoolSupervisor):
-            registry.register(pool.name, pool)
-        elif pool is not registry:
-            raise ChaperoneError("cannot run a registry beside something else; register all pools in it")
-    settings = Settings(name=os.uname().nodename, grace=grace)
-    return run_blocking(settings, registry, tuple(listen), serve)

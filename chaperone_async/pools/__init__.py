@@ -1,0 +1,1 @@
+"""The fluent face: builds specifications, starts supervision, submits requests."""
