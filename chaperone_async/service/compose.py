@@ -13,8 +13,9 @@ from chaperone_async.core.spec import PoolSpec
 from chaperone_async.service.logs import LogFormat, LoggingLog, StdoutLog, json_notice
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.journal import Entry, Journal
-from chaperone_async.supervision.runner import PoolRunner, World
+from chaperone_async.supervision.runner import PoolRunner
 from chaperone_async.supervision.supervisor import Supervisor
+from chaperone_async.supervision.world import World
 from chaperone_async.system.attendants import Attendants
 from chaperone_async.system.child import OsProcesses
 from chaperone_async.system.clock import WallClock

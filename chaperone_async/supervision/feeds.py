@@ -141,9 +141,9 @@ class HealthFeed:
         finally:
             self._under_way.discard(key)
         if verdict.passed is None:
-            self._runner.count_broken_check(prober.check, verdict.detail)
+            self._runner.complaints.check_broken(prober.check, verdict.detail)
             return
-        self._runner.check_works(prober.check)
+        self._runner.complaints.check_works(prober.check)
         if not verdict.passed or self._would_change(life.ref, prober.check):
             result = CheckResult(life.ref, prober.check, verdict.passed, told(verdict.detail))
             self._runner.submit(HealthReported((result,), anyio.current_time()))

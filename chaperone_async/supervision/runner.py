@@ -3,8 +3,7 @@
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 
 import anyio
 from anyio.abc import TaskGroup
@@ -31,9 +30,10 @@ from chaperone_async.core.spec import PoolSpec
 from chaperone_async.core.states import Hold
 from chaperone_async.core.step import step
 from chaperone_async.errors import ConfigError, StopPool
-from chaperone_async.supervision.custody import Custody, QueueMaker
+from chaperone_async.supervision.complaints import Complaints
+from chaperone_async.supervision.custody import Custody
 from chaperone_async.supervision.handle import Worker
-from chaperone_async.supervision.hooks import CallbackRunner, Hooks, Threads, told
+from chaperone_async.supervision.hooks import CallbackRunner, Hooks, told
 from chaperone_async.supervision.journal import OUTPUT_LINES_KEPT, Journal
 from chaperone_async.supervision.leaving import in_order
 from chaperone_async.supervision.ledger import Ledger
@@ -41,34 +41,18 @@ from chaperone_async.supervision.monitor import monitor_worker
 from chaperone_async.supervision.readings import Demand, Readings
 from chaperone_async.supervision.tally import Tally
 from chaperone_async.supervision.terms import TermsBook
+from chaperone_async.supervision.world import World
 from chaperone_async.system.ports import (
     ExtendNotice,
     JobNotice,
     Notice,
     PoolQueue,
     Prober,
-    Processes,
     ReadyNotice,
     StoppingNotice,
     Telemetry,
-    TelemetrySource,
     Usage,
-    UsageSampler,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """The ports, as one argument. `wall` turns monotonic seconds into an aware UTC time; `make_threads` gives each pool
-    its own, so that one pool's hanging callbacks leave the others theirs."""
-
-    processes: Processes
-    sampler: UsageSampler
-    telemetry: TelemetrySource
-    wall: Callable[[float], datetime]
-    make_threads: Callable[[], Threads]
-    make_queue: QueueMaker = lambda _: None
-
 
 DECISIONS_KEPT = 500
 LAST_RECLAIMS = 5.0
@@ -99,9 +83,6 @@ class PoolRunner:
         self.telemetry = world.telemetry
         self.processes = world.processes
         self.wall = world.wall
-        self.callback_failures = 0
-        self.last_callback_failure = ""
-        self.broken_checks: dict[str, str] = {}
         self._journal = journal
         self.hooks = hooks
         self._callbacks = CallbackRunner(world.make_threads())
@@ -118,6 +99,7 @@ class PoolRunner:
         self.clamps: Counter[ClampName] = Counter()  # in how many decisions, kept or not, each had a say
         self.ledger = Ledger()
         self.tally = Tally(self.said)
+        self.complaints = Complaints(self.tell)
         self.terms = TermsBook(spec, lambda wanted: make_probers(self, wanted))
 
     # What others may do
@@ -185,35 +167,16 @@ class PoolRunner:
             detail = f"{said.jobs_done} jobs of at most {most}"
             self.submit(LimitReached(ref, Reason.MAX_JOBS, detail, anyio.current_time()))
 
-    def callback_failed(self, what: str, error: str) -> None:
-        """Each is counted; one like the last is not told again, for a broken health check fails every second."""
-        self.callback_failures += 1
-        error = told(error)
-        failure = f"{what}: {error.strip().splitlines()[-1]}"
-        if failure != self.last_callback_failure:
-            self.last_callback_failure = failure
-            self.tell("callback.failed", f"{what}: {error}")
-
     def check_raised(self, error: BaseException) -> None:
         """A health check written in Python raised."""
         if isinstance(error, StopPool):
             self.stop_pool("health check", error.reason)
         else:
-            self.callback_failed("health check", "".join(traceback.format_exception(error)))
+            self.complaints.callback_failed("health check", "".join(traceback.format_exception(error)))
 
     def stop_pool(self, what: str, reason: str) -> None:
         """A callback raised StopPool."""
         self.submit(StopRequested(None, anyio.current_time(), by=what, fatal=told(reason)))
-
-    def check_works(self, check: str) -> None:
-        self.broken_checks.pop(check, None)
-
-    def count_broken_check(self, check: str, detail: str) -> None:
-        """A check that could not be made says nothing of the worker; but it is said once."""
-        detail = told(detail)
-        if self.broken_checks.get(check) != detail:
-            self.broken_checks[check] = detail
-            self.tell("check.broken", f"{check}: {detail}")
 
     def said(self) -> Iterator[Telemetry]:
         """By each of the living."""
@@ -294,14 +257,14 @@ class PoolRunner:
                 happened.set()
 
     def _change_terms(self, before: Pool) -> None:
-        self.broken_checks.clear()
+        self.complaints.forget_checks()
         if self._custody.change(before, self.pool.spec):
             self.demand = Demand()
         self.processes.adopt(self.pool.spec)
         try:
             self.terms.change(before, self.pool)
         except ConfigError as error:  # it could be made before, when the change was accepted
-            self.count_broken_check("health", str(error))
+            self.complaints.check_broken("health", str(error))
 
     def _perform(self, action: Action, tasks: TaskGroup) -> None:
         match action:
@@ -328,7 +291,7 @@ class PoolRunner:
         if function is not None:
             outcome = await self._callbacks.call(function, worker, self.pool.spec.callbacks.timeout)
             if outcome.error is not None:
-                self.callback_failed(action.hook, outcome.error)
+                self.complaints.callback_failed(action.hook, outcome.error)
             if outcome.stop is not None:
                 self.stop_pool(action.hook, outcome.stop)
         if action.hook == "on_crash":

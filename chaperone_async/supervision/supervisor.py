@@ -22,8 +22,9 @@ from chaperone_async.supervision.hooks import Hooks, in_callback
 from chaperone_async.supervision.journal import Journal
 from chaperone_async.supervision.ledger import JobFigures, p95_of
 from chaperone_async.supervision.readings import Demand, Readings, queue_problem
-from chaperone_async.supervision.runner import PoolRunner, ProberMaker, World, no_probers
+from chaperone_async.supervision.runner import PoolRunner, ProberMaker, no_probers
 from chaperone_async.supervision.scaler import Scaler
+from chaperone_async.supervision.world import World
 
 PULSE = 1.0
 RATE_WINDOW = 60
@@ -150,9 +151,10 @@ class Supervisor:
     def view(self, runner: PoolRunner, now: float | None = None) -> PoolView:
         """`now` is for a callback of the loop's own, which is no task: there none can be asked."""
         now = anyio.current_time() if now is None else now
+        complaints = runner.complaints
         return PoolView(
-            runner.pool, runner.readings, runner.tally.done(), runner.callback_failures,
-            runner.last_callback_failure, dict(runner.broken_checks), runner.demand, runner.tally.failed(),
+            runner.pool, runner.readings, runner.tally.done(), complaints.callback_failures,
+            complaints.last_callback_failure, dict(complaints.broken_checks), runner.demand, runner.tally.failed(),
             runner.ledger.figures(now), runner.ledger.by_queue(now), tuple(runner.decisions), dict(runner.clamps),
             frozenset() if runner.queue is None else runner.queue.can,
         )  # fmt: skip

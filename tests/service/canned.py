@@ -28,8 +28,8 @@ from chaperone_async.service.views import Views
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.journal import Journal
 from chaperone_async.supervision.readings import Readings
-from chaperone_async.supervision.runner import World as Ports
 from chaperone_async.supervision.supervisor import Supervisor
+from chaperone_async.supervision.world import World as Ports
 from chaperone_async.system.clock import WallClock
 from chaperone_async.system.config.load import Tls
 from chaperone_async.system.ports import Child, NoticeSink, OutputSink, SpawnError, Telemetry, Usage

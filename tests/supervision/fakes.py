@@ -18,8 +18,9 @@ from chaperone_async.core.reasons import Reason
 from chaperone_async.core.spec import MB, PoolSpec, SignalTarget
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.journal import Journal
-from chaperone_async.supervision.runner import PoolRunner, World
+from chaperone_async.supervision.runner import PoolRunner
 from chaperone_async.supervision.supervisor import Supervisor
+from chaperone_async.supervision.world import World
 from chaperone_async.system.ports import (
     DeadWorker,
     ExitStatus,

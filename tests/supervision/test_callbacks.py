@@ -50,7 +50,7 @@ async def test_stop_pool_raised_in_on_crash_is_a_veto_and_marks_the_pool_fatal()
         await anyio.sleep(600)
         assert world.times("spawn") == [0, 0]
         assert runner.pool.fatal == "the licence has expired"
-        assert runner.callback_failures == 0
+        assert runner.complaints.callback_failures == 0
 
 
 async def test_what_a_function_says_can_be_told_in_json() -> None:
@@ -61,9 +61,9 @@ async def test_what_a_function_says_can_be_told_in_json() -> None:
 
     world = FakeWorld(crashes_after(5))
     async with pool_of(world, heard(), Hooks(on_crash=on_crash)) as runner:
-        runner.count_broken_check("python", "no \udcff")
+        runner.complaints.check_broken("python", "no \udcff")
         await runner.until(lambda pool: pool.state == "fatal")
-        said = [runner.last_callback_failure, runner.pool.fatal, runner.broken_checks["python"]]
+        said = [runner.complaints.last_callback_failure, runner.pool.fatal, runner.complaints.broken_checks["python"]]
         assert said == ["on_crash: RuntimeError: stale \\udcff", "no \\udcff", "no \\udcff"]
         assert all(entry.news.detail.isascii() for entry in world.journal.entries())
 
@@ -76,7 +76,7 @@ async def test_a_hanging_async_callback_is_cut_off_and_supervision_goes_on() -> 
     async with pool_of(world, heard(), Hooks(on_crash=on_crash)) as runner:
         await anyio.sleep(20)
         assert world.times("spawn") == [0, 15]
-        assert runner.last_callback_failure == "on_crash: cut off: it did not return within 10 s"
+        assert runner.complaints.last_callback_failure == "on_crash: cut off: it did not return within 10 s"
 
 
 async def test_a_hanging_sync_callback_is_cut_off_and_supervision_goes_on() -> None:
@@ -85,7 +85,7 @@ async def test_a_hanging_sync_callback_is_cut_off_and_supervision_goes_on() -> N
     async with pool_of(world, heard(), Hooks(on_crash=lambda _: released.wait())) as runner:
         await anyio.sleep(20)
         assert world.times("spawn") == [0, 15]
-        assert runner.callback_failures == 1
+        assert runner.complaints.callback_failures == 1
     released.set()
 
 
@@ -123,7 +123,7 @@ async def test_a_callback_that_exits_the_program_does_not() -> None:
     async with pool_of(world, heard(), Hooks(on_crash=on_crash)) as runner:
         await anyio.sleep(20)
         assert world.times("spawn") == [0, 5]
-        assert runner.last_callback_failure == "on_crash: SystemExit: 1"
+        assert runner.complaints.last_callback_failure == "on_crash: SystemExit: 1"
 
 
 async def test_on_unhealthy_decides_in_place_of_the_restart() -> None:
@@ -150,7 +150,7 @@ async def test_on_unhealthy_may_restart_the_worker() -> None:
     async with pool_of(world, asked(), Hooks(on_unhealthy=on_unhealthy)) as runner:
         await anyio.sleep(30)
         assert world.times("spawn") == [0, 23]
-        assert runner.callback_failures == 0
+        assert runner.complaints.callback_failures == 0
         assert world.journal.crashes("p")[0].death.detail == "restarted by a callback"
 
 

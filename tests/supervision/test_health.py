@@ -123,7 +123,7 @@ async def test_a_probe_that_could_not_be_made_is_neither_pass_nor_fail_and_is_to
         prober.verdict = UNKNOWN
         await anyio.sleep(100)
         assert world.log == [(0, "spawn", 0)]
-        assert runner.broken_checks == {"http": "no name"}
+        assert runner.complaints.broken_checks == {"http": "no name"}
         assert world.kinds().count("check.broken") == 1
 
 

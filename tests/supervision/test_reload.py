@@ -124,7 +124,7 @@ async def test_a_callbacks_new_time_limit_counts_at_once() -> None:
     async with pool_of(world, spec, Hooks(on_crash=hang)) as runner:
         reload(runner, replace(spec, callbacks=Callbacks(on_crash=True, timeout=2)))
         await anyio.sleep(6)
-        assert runner.callback_failures == 1
+        assert runner.complaints.callback_failures == 1
 
 
 async def test_a_command_that_crash_loops_is_taken_back_and_its_checks_with_it() -> None:
@@ -181,7 +181,7 @@ async def test_checks_that_can_no_longer_be_made_are_told_of_and_the_pool_goes_o
         probers.broken = ("http://new/",)
         supervisor.reload(plan(health=HealthPolicy(http="http://new/")), "a test")
         await anyio.sleep(2)
-        assert supervisor.runner("p").broken_checks == {"health": "cannot check http://new/"}
+        assert supervisor.runner("p").complaints.broken_checks == {"health": "cannot check http://new/"}
         assert world.times("spawn") == [0]
 
 
