@@ -173,7 +173,7 @@ def die(rules: Rules, slot: Slot, life: Life, doom: Doom | None, end: Exit, at: 
     death = Death(life.ref, life.worker_id, pid, reason, detail, end.code, end.signal, uptime, crashed, at)
     kind = "worker.crashed" if crashed else "worker.exited"
     told = Announce(kind, at, life.ref, life.worker_id, pid, reason, detail, death=death)
-    ending = Ending(reason, uptime, crashed, doom is not None and not doom.fault, at)
+    ending = Ending(reason, uptime, crashed, doom is not None and not doom.fault, at, life.due is not None)
     history, verdict = decide(policy, slot.history, ending, unit(life.ref, rules.salt))
     error = detail if crashed else ""
     slot = Slot(slot.index, slot.state, history, slot.hold, slot.restarts, slot.last_id, error, slot.surplus)

@@ -24,13 +24,15 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """One death, as the restart policy sees it. `requested`: ended by us for no fault of its own."""
+    """One death, as the restart policy sees it. `requested`: ended by us for no fault of its own. `due`: it was to be
+    replaced in any case."""
 
     reason: Reason
     uptime: float
     crashed: bool
     requested: bool
     at: float
+    due: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def decide(policy: RestartPolicy, history: History, ending: Ending, spread: floa
     if ending.requested:
         return history, Again(0)
     if policy.mode == "never" or (policy.mode == "on-failure" and ending.reason is Reason.EXIT):
-        return history, Finish()
+        return history, Again(0) if ending.due and ending.crashed else Finish()
     if not ending.crashed:
         return replace(history, looping=False), Again(0)
     history = _remember(policy, history, ending)

@@ -1,5 +1,8 @@
 """The end of the supervisor: one absolute deadline shared by all pools and all phases."""
 
+LAST_RECLAIMS = 5.0
+"""Seconds that the end of a pool, beyond that deadline, waits for its last workers' jobs to be put back."""
+
 
 def kill_time(deadline: float, at: float) -> float:
     """When what still lives must be killed so that everything is gone by `deadline`: a tenth of the time is kept for

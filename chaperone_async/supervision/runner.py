@@ -26,6 +26,7 @@ from chaperone_async.core.pool import Pool, new_pool
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.recycle import job_limit
 from chaperone_async.core.scaling import ClampName, Decision
+from chaperone_async.core.shutdown import LAST_RECLAIMS
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.core.states import Hold
 from chaperone_async.core.step import step
@@ -55,8 +56,6 @@ from chaperone_async.system.ports import (
 )
 
 DECISIONS_KEPT = 500
-LAST_RECLAIMS = 5.0
-"""Seconds that the end of a pool waits for its last workers' jobs to be put back."""
 
 ProberMaker = Callable[["PoolRunner", PoolSpec], tuple[Prober, ...]]
 

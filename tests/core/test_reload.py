@@ -209,6 +209,21 @@ def test_the_first_crash_of_workers_that_are_never_restarted_takes_a_change_back
     assert world.kinds()[-1] != "pool.reloaded"
 
 
+def test_a_new_worker_that_dies_before_it_is_replaced_is_followed_even_where_nobody_is_restarted() -> None:
+    world = running(plan(3, restart=RestartPolicy(mode="never")))
+    world.reload(command=("bad",))
+    world.up()  # the surge is ready
+    for slot in range(2):
+        world.dies(world.ref(slot), 0)
+        world.up()  # and so is its successor
+    world.crash(0)
+    assert world.pool.undone is not None
+    world.crash(1)
+    world.obey()
+    assert world.states() == ["Running"] * 3
+    assert world.pool.surge == 0
+
+
 def test_new_workers_that_were_ready_go_again_when_the_change_is_taken_back() -> None:
     world = running(plan(3, restart=RestartPolicy(crash_loop=CrashLoop(count=2))))
     world.reload(command=("bad",))

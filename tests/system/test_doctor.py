@@ -210,17 +210,25 @@ def test_socket_paths_are_free_or_say_what_is_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("grace", "env", "mark", "result"),
+    ("grace", "env", "mark", "reclaims", "result"),
     [
-        (30, {}, "", "ok"), (9, {}, ".dockerenv", "ok"), (10, {}, ".dockerenv", "warn"),
-        (30, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "", "warn"),
-        (25, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, ".dockerenv", "ok"),
+        (30, {}, "", True, "ok"), (9, {}, ".dockerenv", False, "ok"), (10, {}, ".dockerenv", False, "warn"),
+        (9, {}, ".dockerenv", True, "warn"), (30, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "", False, "warn"),
+        (25, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, ".dockerenv", False, "ok"),
+        (25, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, ".dockerenv", True, "warn"),
     ],
 )  # fmt: skip
 def test_the_grace_is_held_against_what_a_container_usually_gets(
-    tmp_path: Path, grace: float, env: dict[str, str], mark: str, result: str
+    tmp_path: Path, grace: float, env: dict[str, str], mark: str, reclaims: bool, result: str
 ) -> None:
-    assert examine_shutdown(grace, env, made(tmp_path, {mark: ""} if mark else {})).result == result
+    root = made(tmp_path, {mark: ""} if mark else {})
+    assert examine_shutdown(grace, env, root, reclaims=reclaims).result == result
+
+
+def test_the_time_in_which_the_last_jobs_are_put_back_is_part_of_what_a_unit_needs() -> None:
+    finding = examine_shutdown(25, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, reclaims=True)
+    assert finding.found == "shutdown.grace is 25 s, and up to 5 s more put the last jobs back"
+    assert finding.advice.endswith("give more than 30 s")
 
 
 def test_a_configuration_that_cannot_be_used_is_a_finding_among_others(

@@ -24,8 +24,11 @@ def examine(path: Path | None, env: Mapping[str, str], root: Path = Path("/")) -
         *examine_resources(pools, root),
         *examine_rights(pools, root),
         *examine_listeners(() if config is None else config.listen),
-        examine_shutdown(DEFAULT_GRACE if config is None else config.grace, env, root),
-    ]
+        examine_shutdown(
+            DEFAULT_GRACE if config is None else config.grace, env, root,
+            reclaims=any(pool.backend is not None for pool in pools),
+        ),
+    ]  # fmt: skip
 
 
 def _read(path: Path | None, env: Mapping[str, str]) -> tuple[Config | None, Finding]:
