@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from chaperone_async.core.actions import Announce
-from chaperone_async.core.events import PoolEvent, ReloadRequested, ShutdownRequested, StopRequested
+from chaperone_async.core.events import PoolEvent, ShutdownRequested, StopRequested
 from chaperone_async.core.pool import Pool, new_pool
 from chaperone_async.core.probes import Supervised
 from chaperone_async.core.scaling import ClampName, Decision
@@ -101,10 +101,6 @@ class Supervisor:
         if self.deadline is not None:
             runner.submit(ShutdownRequested(self.deadline, anyio.current_time()))
         return runner
-
-    def reload(self, spec: PoolSpec, by: str) -> None:
-        """The pool of this name is to be as the specification says. Raises UnknownPool."""
-        self.runner(spec.name).submit(ReloadRequested(spec, anyio.current_time(), by))
 
     async def remove(self, name: str, by: str = "operator") -> None:
         """Stop a pool gracefully, and forget it. Raises UnknownPool."""

@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from chaperone_async.core.backlog import Backlog
 from chaperone_async.core.demand import Sample
-from chaperone_async.core.events import WorkerRef
+from chaperone_async.core.events import ReloadRequested, WorkerRef
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.spec import MB, PoolSpec, SignalTarget
 from chaperone_async.supervision.hooks import Hooks
@@ -263,6 +263,10 @@ class AbandonedThreads:
 
     async def run(self, function: Callable[..., Any], *arguments: object) -> Any:
         return await to_thread.run_sync(partial(function, *arguments), abandon_on_cancel=True)
+
+
+def reload(runner: PoolRunner, spec: PoolSpec, by: str = "a test") -> None:
+    runner.submit(ReloadRequested(spec, anyio.current_time(), by))
 
 
 def wall(at: float) -> datetime:

@@ -49,6 +49,7 @@ from tests.supervision.fakes import (
     lives,
     plan,
     pool_of,
+    reload,
     supervising,
     wall,
 )
@@ -177,7 +178,7 @@ async def a_pool_is_changed_for_the_better_and_for_the_worse() -> FakeWorld:
     async with supervising(world, spec) as supervisor:
         for program in ("better", "worse"):
             await anyio.sleep(30)
-            supervisor.reload(replace(spec, command=(program,)), "alice")
+            reload(supervisor.runner("p"), replace(spec, command=(program,)), "alice")
         await anyio.sleep(120)
     return world
 

@@ -6,7 +6,7 @@ from typing import cast
 import anyio
 import anyio.lowlevel
 
-from chaperone_async.core.events import ReloadRequested, WorkerRef
+from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.spec import Callbacks, HealthPolicy, PoolSpec, StopPolicy
 from chaperone_async.errors import ConfigError
 from chaperone_async.service.compose import Composed
@@ -17,14 +17,10 @@ from chaperone_async.service.watch import Watch
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.runner import PoolRunner
 from chaperone_async.system.ports import ExitStatus, Prober, Telemetry, Verdict
-from tests.supervision.fakes import FakeProber, FakeWorld, Script, crashes_after, plan, pool_of, supervising
+from tests.supervision.fakes import FakeProber, FakeWorld, Script, crashes_after, plan, pool_of, reload, supervising
 from tests.supervision.stage import configuration, playing
 
 PASS, FAIL = Verdict(passed=True), Verdict(passed=False, detail="503")
-
-
-def reload(runner: PoolRunner, spec: PoolSpec) -> None:
-    runner.submit(ReloadRequested(spec, anyio.current_time()))
 
 
 class Probers:
@@ -47,7 +43,7 @@ async def test_while_a_change_goes_through_old_workers_are_held_to_the_old_check
     async with supervising(world) as supervisor:
         supervisor.add(old, Hooks(), probers)
         await anyio.sleep(5.5)
-        supervisor.reload(replace(old, command=("new",), health=HealthPolicy(http="http://new/")), "a test")
+        reload(supervisor.runner("p"), replace(old, command=("new",), health=HealthPolicy(http="http://new/")))
         await anyio.sleep(10)
         asked_old = {slot for at, slot in probers.made["http://old/"].asked if at > 8}
         asked_new = {slot for _, slot in probers.made["http://new/"].asked}
@@ -64,7 +60,7 @@ async def test_a_check_that_alone_has_changed_is_made_of_the_workers_there_are()
     async with supervising(world) as supervisor:
         supervisor.add(old, Hooks(), probers)
         await anyio.sleep(5.5)
-        supervisor.reload(replace(old, health=HealthPolicy(http="http://new/", interval=2)), "a test")
+        reload(supervisor.runner("p"), replace(old, health=HealthPolicy(http="http://new/", interval=2)))
         await anyio.sleep(6)
         assert [at for at, _ in probers.made["http://new/"].asked] == [6, 8, 10]
         assert world.times("spawn") == [0]
@@ -77,9 +73,9 @@ async def test_a_check_changed_while_a_change_goes_through_stays_when_that_is_ta
         supervisor.add(old, Hooks(), probers)
         await anyio.sleep(5.5)
         bad = replace(old, command=("bad",))
-        supervisor.reload(bad, "a test")
+        reload(supervisor.runner("p"), bad)
         await anyio.sleep(0.5)
-        supervisor.reload(replace(bad, health=HealthPolicy(http="http://new/")), "a test")
+        reload(supervisor.runner("p"), replace(bad, health=HealthPolicy(http="http://new/")))
         await anyio.sleep(60)
         pool = supervisor.runner("p").pool
         assert (pool.spec.command, pool.ready_count, pool.undone is not None) == (old.command, 1, True)
@@ -97,7 +93,7 @@ async def test_a_check_that_is_made_no_more_fails_no_more() -> None:
     async with supervising(world) as supervisor:
         supervisor.add(old, Hooks(), lambda _, spec: (prober,) if spec.health.http else ())
         await anyio.sleep(5.5)
-        supervisor.reload(replace(old, health=HealthPolicy()), "a test")
+        reload(supervisor.runner("p"), replace(old, health=HealthPolicy()))
         await anyio.sleep(3)
         life = supervisor.runner("p").pool.slots[0].life
         assert life is not None
@@ -139,7 +135,7 @@ async def test_a_command_that_crash_loops_is_taken_back_and_its_checks_with_it()
     async with supervising(world) as supervisor:
         supervisor.add(old, Hooks(), probers)
         await anyio.sleep(5)
-        supervisor.reload(bad, "a test")
+        reload(supervisor.runner("p"), bad)
         await anyio.sleep(60)
         pool = supervisor.runner("p").pool
         assert pool.spec == old
@@ -156,7 +152,7 @@ async def test_one_pools_slow_change_does_not_hold_up_anothers() -> None:
     async with supervising(world, slow, quick) as supervisor:
         await anyio.sleep(5)
         for spec in (slow, quick):
-            supervisor.reload(replace(spec, command=("new",)), "a test")
+            reload(supervisor.runner(spec.name), replace(spec, command=("new",)))
         await anyio.sleep(9)
         assert supervisor.runner("quick").pool.change is None
         assert supervisor.runner("slow").pool.change is not None
@@ -179,7 +175,7 @@ async def test_checks_that_can_no_longer_be_made_are_told_of_and_the_pool_goes_o
         supervisor.add(plan(), Hooks(), probers)
         await anyio.sleep(2)
         probers.broken = ("http://new/",)
-        supervisor.reload(plan(health=HealthPolicy(http="http://new/")), "a test")
+        reload(supervisor.runner("p"), plan(health=HealthPolicy(http="http://new/")))
         await anyio.sleep(2)
         assert supervisor.runner("p").complaints.broken_checks == {"health": "cannot check http://new/"}
         assert world.times("spawn") == [0]
