@@ -6,10 +6,11 @@ less than the pool's `min`, in-flight work counts, and nobody grows into the pla
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import floor
+from math import floor, inf
 
 from chaperone_async.core.demand import AutoscalePolicy, Present, Sample, in_flight
 from chaperone_async.core.scaling import Allowance, Decision, ScalerState, consider, settle
+from chaperone_async.core.spec import PoolSpec
 
 _LOYALTY = 0.5  # of a worker: so much less of a remainder keeps who is there, or a worker would move for a hair
 _TRIFLE = 1e-9  # the work of a pool that has none now: it comes last, and is not forgotten
@@ -122,3 +123,15 @@ def decide_together(
             policy, after[name], samples[name], presents[name], wishes[name], allowance
         )
     return decisions, after
+
+
+def most_memory(pools: Sequence[PoolSpec], total: int | None) -> int:
+    """Bytes that the memory limits let all workers have who may be there at once. `total`: the budget, if any."""
+    wanted = sum(pool.workers * pool.health.memory_limit for pool in pools)
+    scaled = [(pool.health.memory_limit, pool.autoscale) for pool in pools if pool.autoscale is not None]
+    left = inf if total is None else total - sum(policy.min for _, policy in scaled)
+    for limit, policy in sorted(scaled, key=lambda one: one[0], reverse=True):
+        more = int(min(policy.max - policy.min, left))
+        wanted += more * limit
+        left -= more
+    return wanted

@@ -102,12 +102,15 @@ def test_a_renewed_certificate_is_shown_to_new_connections_and_a_broken_one_refu
     done = reload(service)
     second = der(tmp_path / "cert.pem")
     seen.append(certificate(service) == second)
+    (tmp_path / "same.toml").write_text(f'{files}\nhttp.listen = "127.0.0.1:{service.port}"\n[pools.a]\ncommand = "sh"')
+    examined = service.cli("doctor", "-c", str(tmp_path / "same.toml"))
     (tmp_path / "cert.pem").write_text("no certificate")
     refused = service.cli("reload")
     seen.append(certificate(service) == second)
 
     assert [row["key"] for row in done["plan"]["settings"]] == ["http.tls (its contents)"]
     assert seen == [True, True, True]
+    assert "the supervisor 'e2e'" in examined.out, examined.out
     assert refused.code == 2
     assert "both must be PEM files that belong together" in refused.err
 

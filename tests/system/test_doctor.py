@@ -194,6 +194,37 @@ def process_name() -> str:
     return Path("/proc/self/comm").read_text().strip()
 
 
+def test_a_name_that_cannot_be_asked_for_is_a_finding() -> None:
+    (found,) = examine_listeners(["127.0.0..1:9001"])
+    assert (found.result, found.found[:15]) == ("fail", "cannot be had: ")
+
+
+def test_one_address_of_a_name_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    def addresses(_host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        missing = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", port, 0, 0))  # nobody's: documentation
+        return [missing, (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))][: 2 - (port == 1)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", addresses)
+    assert [one.result for one in examine_listeners(["here:0", "here:1"])] == ["ok", "fail"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_what_lies_behind_a_closed_door_is_a_finding(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    for place in (tmp_path, *tmp_path.parents[:-1]):
+        place.chmod(place.stat().st_mode | 0o011)
+    logs = LogPolicy(mode="file", path=f"{closed}/further/a.log")
+    os.seteuid(65534)
+    try:
+        (listener,) = examine_listeners([f"unix:{closed}/further/socket"])
+        written = by_name(examine_rights([PoolSpec(name="a", command=("true",), logs=logs)]))["log files"]
+    finally:
+        os.seteuid(0)
+    assert (listener.result, listener.found) == ("fail", f"cannot be made: no permission to write at {closed}")
+    assert (written.result, written.found) == ("fail", f"{closed}/further cannot be written to")
+
+
 def test_socket_paths_are_free_or_say_what_is_there(tmp_path: Path) -> None:
     path = tmp_path / "s"
     assert [one.found for one in examine_listeners([f"unix:{path}", f"unix:{tmp_path}/new/s"])] == ["free", "free"]

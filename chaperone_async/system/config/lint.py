@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from chaperone_async.core.budget import most_memory
 from chaperone_async.core.expand import own_job_timeout
 from chaperone_async.core.spec import Launch, PoolSpec
 from chaperone_async.system.config.load import Config
@@ -34,10 +35,10 @@ def _lint_listeners(config: Config) -> Iterator[str]:
 
 
 def _lint_memory(config: Config, memory: int) -> Iterator[str]:
-    total = sum(pool.workers * pool.health.memory_limit for pool in config.pools)
+    total = most_memory(config.pools, config.budget)
     if total > memory:
         yield (
-            f"pools: the health.memory_limit of all workers adds up to {total / 1e6:.0f} MB, and there are "
+            f"pools: the health.memory_limit of all workers there may be adds up to {total / 1e6:.0f} MB, and there are "
             f"{memory / 1e6:.0f} MB: the kernel may kill workers before a limit does; lower limits or workers"
         )
 

@@ -21,9 +21,9 @@ def examine(path: Path | None, env: Mapping[str, str], root: Path = Path("/")) -
     return [
         about,
         *examine_machine(root),
-        *examine_resources(pools, root),
+        *examine_resources(pools, root, None if config is None else config.budget),
         *examine_rights(pools, root),
-        *examine_listeners(() if config is None else config.listen),
+        *([] if config is None else examine_listeners(config.listen, tls=config.tls is not None)),
         examine_shutdown(
             DEFAULT_GRACE if config is None else config.grace, env, root,
             reclaims=any(pool.backend is not None for pool in pools),

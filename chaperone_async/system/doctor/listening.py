@@ -9,30 +9,54 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from chaperone_async.system.doctor.finding import Finding
+from chaperone_async.system.doctor.places import is_there, is_writable, nearest
+from chaperone_async.system.probers.connecting import unverified
 
 UNIX = "unix:"
 _PATIENCE = 2.0
+_NOT_OF_THIS_MACHINE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  who listens everywhere is asked here
 
 
-def examine_listeners(listen: Sequence[str]) -> Iterator[Finding]:
+def examine_listeners(listen: Sequence[str], *, tls: bool = False) -> Iterator[Finding]:
+    """`tls`: those for TCP speak HTTPS."""
     for address in listen:
-        yield _unix(address) if address.startswith(UNIX) else _tcp(address)
+        yield _unix(address) if address.startswith(UNIX) else _tcp(address, tls=tls)
 
 
-def _tcp(address: str) -> Finding:
+def _tcp(address: str, *, tls: bool) -> Finding:
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     try:
-        places = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, _, _, _, place in places:
-            _try_bind(family, place)
+        _try_all(host, int(port))
+    except UnicodeError as error:  # of a name that no resolver could be asked for
+        return _not_to_be_had(address, str(error))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            return _taken(address, _supervisor_at(_EVERYWHERE.get(host, host), int(port)) or _holder(int(port)))
-        why = (error.strerror or str(error)).lower()
-        return Finding(address, "fail", f"cannot be had: {why}", "choose another address in http.listen")
+            holder = _supervisor_at(_EVERYWHERE.get(host, host), int(port), tls=tls) or _holder(int(port))
+            return _taken(address, holder)
+        return _not_to_be_had(address, (error.strerror or str(error)).lower())
     return Finding(address, "ok", "free")
+
+
+def _not_to_be_had(address: str, why: str) -> Finding:
+    return Finding(address, "fail", f"cannot be had: {why}", "choose another address in http.listen")
+
+
+def _try_all(host: str, port: int) -> None:
+    """All that a name has: one is enough where others are not of this machine, such as ::1 where IPv6 is off."""
+    some, missing = False, None
+    for family, _, _, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
+        try:
+            _try_bind(family, place)
+        except OSError as error:
+            if error.errno not in _NOT_OF_THIS_MACHINE:
+                raise
+            missing = error
+        else:
+            some = True
+    if missing is not None and not some:
+        raise missing
 
 
 def _try_bind(family: socket.AddressFamily, place: tuple[object, ...]) -> None:
@@ -45,7 +69,7 @@ def _try_bind(family: socket.AddressFamily, place: tuple[object, ...]) -> None:
 
 def _unix(address: str) -> Finding:
     path = Path(address.removeprefix(UNIX))
-    if path.is_socket():
+    if is_there(path) and path.is_socket():
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(_PATIENCE)
             try:
@@ -57,10 +81,10 @@ def _unix(address: str) -> Finding:
             except OSError as error:
                 return _taken(address, f"something that does not answer ({error.strerror or 'no answer in time'})")
             return _taken(address, _ask(client) or "something that is no supervisor")
-    if path.exists():
+    if is_there(path):
         return Finding(address, "fail", "there is something that is not a socket", "remove it, or choose another path")
-    there = next(place for place in path.parents if place.exists())
-    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+    there = nearest(path.parent)
+    if is_writable(there):
         return Finding(address, "ok", "free")
     advice = f"make {there} writable for uid {os.geteuid()}, or choose another path in http.listen"
     why = "no permission to write at" if there.is_dir() else "not a directory:"
@@ -73,16 +97,16 @@ def _taken(address: str, by: str) -> Finding:
     return Finding(address, "fail", f"taken by {by}", "stop that, or choose another address in http.listen")
 
 
-def _supervisor_at(host: str, port: int) -> str:
+def _supervisor_at(host: str, port: int, *, tls: bool) -> str:
     try:
         with socket.create_connection((host, port), _PATIENCE) as client:
-            return _ask(client)
+            return _ask(unverified().wrap_socket(client) if tls else client)
     except OSError:
         return ""
 
 
 def _ask(client: socket.socket) -> str:
-    """`the supervisor 'orders' (pid 7)`; empty for what is none, or speaks TLS."""
+    """`the supervisor 'orders' (pid 7)`; empty for what is none."""
     connection = HTTPConnection("localhost")
     connection.sock = client
     try:

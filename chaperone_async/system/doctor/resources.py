@@ -5,6 +5,7 @@ import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from chaperone_async.core.budget import most_memory
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.system.control_group import Allowance, Group, allowance, own_groups, read_own
 from chaperone_async.system.doctor.finding import Finding
@@ -17,13 +18,15 @@ _OUR_PROCESSES = 8  # with threads, and the janitor
 _MANY = 1 << 30
 
 
-def examine_resources(pools: Sequence[PoolSpec], root: Path = Path("/")) -> Iterator[Finding]:
-    """Without pools, what there is is told, and compared with nothing."""
+def examine_resources(
+    pools: Sequence[PoolSpec], root: Path = Path("/"), budget: int | None = None
+) -> Iterator[Finding]:
+    """Without pools, what there is is told, and compared with nothing. `budget`: workers of all scaled pools."""
     groups = own_groups(root)
     limits = allowance(groups, root)
     yield _groups(groups)
     yield _oom(root)
-    yield _memory(pools, limits)
+    yield _memory(most_memory(pools, budget), limits)
     yield _processors(limits)
     yield _processes(pools, limits)
     yield _descriptors(pools)
@@ -57,11 +60,10 @@ def _counters(root: Path) -> list[Path]:
         return []
 
 
-def _memory(pools: Sequence[PoolSpec], limits: Allowance) -> Finding:
+def _memory(wanted: int, limits: Allowance) -> Finding:
     there_is = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     usable = there_is if limits.memory is None else min(there_is, limits.memory)
     what = f"{usable / 1e6:.0f} MB, {'no limit' if usable == there_is else 'by the control group'}"
-    wanted = sum(pool.workers * pool.health.memory_limit for pool in pools)
     if wanted > usable:
         advice = f"the workers' memory limits add up to {wanted / 1e6:.0f} MB; lower health.memory_limit or workers"
         return Finding("memory", "warn", what, advice)

@@ -10,6 +10,7 @@ from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.expand import expand, placeholders
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.system.doctor.finding import Finding
+from chaperone_async.system.doctor.places import is_writable, nearest
 from chaperone_async.system.environment import find_identity
 from chaperone_async.system.notify import SUPPORTED, NotifySockets
 from chaperone_async.system.ports import SpawnError
@@ -88,8 +89,8 @@ def _log_files(pools: Sequence[PoolSpec]) -> Iterator[Finding]:
             words = placeholders(pool, WorkerRef(pool.name, 0, 1), f"{pool.name}-000000")
             folders.setdefault(Path(expand(pool.logs.path, words)).absolute().parent, pool.name)
     for folder, name in folders.items():
-        there = next(place for place in (folder, *folder.parents) if place.exists())
-        if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        there = nearest(folder)
+        if is_writable(there):
             found = f"{folder} is writable" if there == folder else f"{folder} can be made"
             yield Finding("log files", "ok", found)
         else:

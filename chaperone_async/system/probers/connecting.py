@@ -80,6 +80,14 @@ async def _connect(connection: socket.socket, address: tuple[Any, ...]) -> socke
     return connection
 
 
+def unverified() -> ssl.SSLContext:
+    """For who asks whether somebody answers, not who it is."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def judge(error: OSError) -> Verdict:
     """A worker that refuses or drops a connection fails; what went wrong on our side says nothing about it."""
     if isinstance(error, ConnectionRefusedError):

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
@@ -22,6 +21,7 @@ from chaperone_async.system.probers.connecting import (
     refuse,
     sample_values,
     unusable,
+    unverified,
 )
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?\r?\n")
@@ -50,7 +50,7 @@ class HttpProber:
             target = _parse(expand(url, sample_values(spec)))
         except ValueError as error:
             refuse(spec, "http", str(error))
-        self._tls = _unverified() if target.tls else None
+        self._tls = unverified() if target.tls else None
 
     async def probe(self, ref: WorkerRef, worker_id: str, pid: int) -> Verdict:  # noqa: ARG002  the port's signature
         try:
@@ -126,10 +126,3 @@ async def _let_end(reader: asyncio.StreamReader) -> None:
     with anyio.move_on_after(_LINGER), suppress(OSError):
         while left > 0 and (chunk := await reader.read(left)):
             left -= len(chunk)
-
-
-def _unverified() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context

@@ -38,6 +38,20 @@ def test_memory_limits_past_the_memory_there_is_are_warned_of(loaded: Load) -> N
     assert "adds up to 2000 MB, and there are 1900 MB" in warning
 
 
+def test_memory_limits_are_those_of_all_who_may_be_started(loaded: Load) -> None:
+    scaled = """
+        [pools.{0}]
+        command = "true"
+        workers = {{ min = 1, max = 10 }}
+        autoscale = {{ source = {{ command = "true" }} }}
+        health.memory_limit = {1}
+    """
+    both = scaled.format("a", 100) + scaled.format("b", 500)
+    assert any("adds up to 6000 MB" in warning for warning in lint(loaded(both), 10**9))
+    budget = "budget.max_workers = 5\n" + both  # 4 of b and the one of a that there always is
+    assert any("adds up to 2100 MB" in warning for warning in lint(loaded(budget), 10**9))
+
+
 def test_what_this_machine_lacks_is_warned_of(loaded: Load) -> None:
     warnings = lint(
         loaded("""
