@@ -1,12 +1,12 @@
 """Queues and their workers in virtual time: what a scaler would have done with these jobs, and how long they waited.
 
-A worker takes `start_up` seconds to start, then one job after the other, the oldest first. Whoever is asked to go
-finishes its job, and costs worker-seconds until it has gone.
+A worker takes `start_up` seconds to start, then one job after the other, the oldest first, or `at_once` at a time.
+Whoever is asked to go finishes what it has, and costs worker-seconds until it has gone.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import ceil
 from typing import NamedTuple, Protocol
@@ -78,10 +78,11 @@ def simulate(
     interval: float = 1.0,
     start_up: float = 1.0,
     until: float = 0.0,
+    at_once: int = 1,
 ) -> dict[str, Outcome]:
     """Jobs are in order of arrival, the time is from 0. `start`: workers at the start, all ready. The control is asked
     each `interval`, to the end of all work, and at least `until`."""
-    queues = {name: _Queue(list(arrivals), start[name], start_up) for name, arrivals in jobs.items()}
+    queues = {name: _Queue(list(arrivals), start[name], start_up, at_once) for name, arrivals in jobs.items()}
     work = [job for arrivals in jobs.values() for job in arrivals]
     latest = max((job.at for job in work), default=0.0)
     patience = max(latest, until) + sum(job.service_time for job in work) + _PATIENCE
@@ -104,20 +105,33 @@ def simulate(
 @dataclass(slots=True)
 class _Worker:
     born: float
-    job: Job | None = None
-    since: float = 0.0  # when the job was begun; without one, when it became idle, or will have started
+    since: float  # when it became idle, or will have started
+    begun: list[float] = field(default_factory=list)  # when each of its jobs was
     leaving: bool = False
+
+    @property
+    def candidate_since(self) -> float:
+        return min(self.begun, default=self.since)
+
+
+class _Event(NamedTuple):
+    """A worker has started, or has done a job."""
+
+    at: float
+    worker: int
+    begun: float = 0.0
+    worked: float | None = None  # seconds; None: it has started
 
 
 class _Queue:
     """One queue and its workers, by number: nobody gets a number twice."""
 
-    def __init__(self, arrivals: list[Job], workers: int, start_up: float) -> None:
-        self._arrivals, self._start_up = arrivals, start_up
+    def __init__(self, arrivals: list[Job], workers: int, start_up: float, at_once: int) -> None:
+        self._arrivals, self._start_up, self._at_once = arrivals, start_up, at_once
         self._waiting: deque[Job] = deque()
         self._workers: dict[int, _Worker] = {}
-        self._idle: list[int] = []  # a heap of those who take the next job, with some who have gone
-        self._events: list[tuple[float, int]] = []  # a heap: when a worker has started, or has done its job
+        self._idle: list[int] = []  # a heap of those who take the next job, with some who have gone or are to go
+        self._events: list[_Event] = []  # a heap
         self._arrived = self._completed = self._busy = self._born = self._most = 0
         self._worked = self._worker_seconds = self._ended = 0.0
         self._waits: list[float] = []
@@ -132,10 +146,9 @@ class _Queue:
         """All that happens up to now, in the order of time; a worker is free before a job of the same moment comes."""
         while True:
             coming = self._arrivals[self._arrived] if self._arrived < len(self._arrivals) else None
-            event = self._events[0][0] if self._events else None
+            event = self._events[0].at if self._events else None
             if event is not None and event <= now and (coming is None or event <= coming.at):
-                at, number = heappop(self._events)
-                self._free(number, at)
+                self._free(heappop(self._events))
             elif coming is not None and coming.at <= now:
                 self._arrived += 1
                 self._waiting.append(coming)
@@ -143,33 +156,37 @@ class _Queue:
             else:
                 return
 
-    def _free(self, number: int, at: float) -> None:
-        worker = self._workers.get(number)
+    def _free(self, event: _Event) -> None:
+        worker = self._workers.get(event.worker)
         if worker is None:  # it went before it had started
             return
-        if worker.job is not None:
+        lanes = self._at_once
+        if event.worked is not None:
+            lanes = 1
             self._busy -= 1
             self._completed += 1
-            self._worked += worker.job.service_time
-            self._ended = at
-            worker.job = None
-        worker.since = at
-        if worker.leaving:
-            self._end(number, at)
-        else:
-            heappush(self._idle, number)
-            self._assign(at)
+            self._worked += event.worked
+            self._ended = event.at
+            worker.begun.remove(event.begun)
+        worker.since = event.at
+        if not worker.leaving:
+            for _ in range(lanes):
+                heappush(self._idle, event.worker)
+            self._assign(event.at)
+        elif not worker.begun:
+            self._end(event.worker, event.at)
 
     def _assign(self, at: float) -> None:
         while self._waiting and self._idle:
             number = heappop(self._idle)
-            if number not in self._workers:
+            worker = self._workers.get(number)
+            if worker is None or worker.leaving:
                 continue
-            worker, job = self._workers[number], self._waiting.popleft()
-            worker.job, worker.since = job, at
+            job = self._waiting.popleft()
+            worker.begun.append(at)
             self._busy += 1
             self._waits.append(at - job.at)
-            heappush(self._events, (at + job.service_time, number))
+            heappush(self._events, _Event(at + job.service_time, number, at, job.service_time))
 
     def sample(self, now: float) -> Sample:
         return Sample(
@@ -177,10 +194,11 @@ class _Queue:
             backlog=len(self._waiting),
             oldest_age=now - self._waiting[0].at if self._waiting else None,
             busy=self._busy,
-            running=tuple(now - worker.since for worker in self._workers.values() if worker.job is not None),
+            running=tuple(now - begun for worker in self._workers.values() for begun in worker.begun),
             completed=self._completed,
             worked=self._worked,
             arrived=self._arrived,
+            at_once=self._at_once,
         )
 
     def present(self) -> Present:
@@ -192,16 +210,16 @@ class _Queue:
         for _ in range(workers - len(staying)):
             self._start(now, now + self._start_up)
         if workers < len(staying):
-            candidates = [Candidate(number, w.job is not None, w.since) for number, w in staying.items()]
+            candidates = [Candidate(number, bool(w.begun), w.candidate_since) for number, w in staying.items()]
             for number in control.leavers(candidates)[: len(staying) - workers]:
-                if staying[number].job is None:
-                    self._end(number, now)
-                else:
+                if staying[number].begun:
                     staying[number].leaving = True
+                else:
+                    self._end(number, now)
 
     def _start(self, now: float, ready: float) -> None:
         self._workers[self._born] = _Worker(now, since=ready)
-        heappush(self._events, (ready, self._born))
+        heappush(self._events, _Event(ready, self._born))
         self._born += 1
         self._most = max(self._most, len(self._workers))
 

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +10,7 @@ from functools import partial
 from chaperone_async.core.actions import Announce
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.spec import PoolSpec
+from chaperone_async.errors import ConfigError
 from chaperone_async.service.logs import LogFormat, LoggingLog, StdoutLog, json_notice
 from chaperone_async.supervision.hooks import Hooks
 from chaperone_async.supervision.journal import Entry, Journal
@@ -50,9 +51,16 @@ class Composed:
         """Raises DuplicatePool, or ConfigError where a check cannot be made."""
         return self.supervisor.add(spec, hooks, partial(self._probers, hooks))
 
-    def check(self, spec: PoolSpec) -> None:
-        """Raises ConfigError where one of the pool's active checks cannot be made."""
-        make_probers(spec, self.processes.family, worker_of=_nobody)
+    def check(self, specs: Iterable[PoolSpec]) -> None:
+        """Raises ConfigError with all active checks of these pools that cannot be made."""
+        problems: list[str] = []
+        for spec in specs:
+            try:
+                make_probers(spec, self.processes.family, worker_of=_nobody)
+            except ConfigError as error:
+                problems.extend(error.problems)
+        if problems:
+            raise ConfigError(problems)
 
     def _probers(self, hooks: Hooks, runner: PoolRunner, spec: PoolSpec) -> tuple[Prober, ...]:
         def on_error(_ref: WorkerRef, error: BaseException) -> None:

@@ -110,9 +110,7 @@ class Reloader:
         concerned = [name for name in supervisor.names if name in self._ours or name in new]
         old = {name: supervisor.runner(name).pool.spec for name in concerned if name not in supervisor.leaving}
         plan = make_plan(old, new)
-        for spec in config.pools:
-            if spec.name not in plan.unchanged:
-                self._composed.check(spec)
+        self._composed.check(spec for spec in config.pools if spec.name not in plan.unchanged)
         settings = (*setting_changes(self._config, config), *readied.renewed)
         hidden = self._config.hidden | config.hidden
         return ReloadPlan(config, plan, settings, tuple(lint(config)), old, hidden, readied.adopt)

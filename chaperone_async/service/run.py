@@ -85,6 +85,7 @@ class ConfiguredPools:
         self._specs = specs
 
     def attach(self, composed: Composed) -> None:
+        composed.check(self._specs)
         for spec in self._specs:
             composed.add(spec, Hooks())
 
@@ -132,7 +133,7 @@ def _bad_configuration(error: ConfigError) -> int:
 
 
 def _entrance(settings: Settings) -> Entrance:
-    """Raises ConfigError and ListenError."""
+    """Raises ConfigError."""
     return Entrance(settings.token, settings.users, settings.tls)
 
 

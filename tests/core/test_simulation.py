@@ -42,6 +42,13 @@ def test_one_worker_does_one_job_after_the_other() -> None:
     assert (sample.oldest_age, sample.running) == (0.5, (1,))
 
 
+def test_a_worker_may_do_several_jobs_at_a_time_and_leaves_when_it_has_done_all() -> None:
+    jobs = [Job(0, 4), Job(0, 6), Job(0, 2), Job(1, 1)]
+    outcome = simulate({"q": jobs}, Planned([1, 1, 0]), {"q": 1}, at_once=2)["q"]
+    assert (outcome.waits, outcome.left, outcome.busy_seconds) == ((0, 0), 2, 10)
+    assert outcome.worker_seconds == 6
+
+
 def test_a_worker_takes_jobs_once_it_has_started() -> None:
     outcome, _ = played([1], [Job(0, 1)], 0)
     assert (outcome.waits, outcome.ended, outcome.worker_seconds) == ((1,), 2, 2)

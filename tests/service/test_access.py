@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from chaperone_async.errors import ConfigError, ListenError
+from chaperone_async.errors import ConfigError
 from chaperone_async.service.http.access import Access, Refuted, Verified
 from chaperone_async.service.http.passwords import ScryptHash
 from chaperone_async.service.http.server import serve
@@ -178,7 +178,7 @@ async def test_tcp_speaks_https_and_the_unix_socket_does_not(canned: Canned, tmp
 
 
 def test_a_certificate_that_cannot_be_used_is_explained(tmp_path: Path, tls: Tls) -> None:
-    with pytest.raises(ListenError, match=r"cannot serve HTTPS with .*: .*; both must be PEM files"):
+    with pytest.raises(ConfigError, match=r"cannot serve HTTPS with .*: .*; both must be PEM files"):
         server_context(Tls(str(tmp_path / "missing.pem"), tls.key))
-    with pytest.raises(ListenError, match="both must be PEM files that belong together"):
+    with pytest.raises(ConfigError, match="both must be PEM files that belong together"):
         server_context(Tls(tls.key, tls.cert))

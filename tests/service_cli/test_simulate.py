@@ -144,6 +144,17 @@ def test_a_pool_of_the_configuration_is_simulated_as_it_is_scaled(chaperone: Cha
     assert json.loads(chaperone(*words, "--max", "7").out)["summary"]["workers_most"] == 7
 
 
+def test_the_budget_and_several_jobs_at_a_time_are_part_of_how_a_pool_is_scaled(chaperone: Chaperone) -> None:
+    trace, config = chaperone.write("at,arrivals,service_time\n0,50,1\n", "load.csv"), chaperone.write(SCALED)
+    words = ("simulate", "--trace", str(trace), "--pool", "mail", "-c", str(config), "--format", "json")
+    plain = json.loads(chaperone(*words).out)["summary"]
+    chaperone.write(f"budget.max_workers = 3\n{SCALED}")
+    assert json.loads(chaperone(*words).out)["summary"]["workers_most"] == 3
+    eight = 'backend = "celery"\ncelery = { app = "proj.app", concurrency = 8 }'
+    chaperone.write(SCALED.replace('command = "w"', eight, 1))
+    assert json.loads(chaperone(*words).out)["summary"]["wait_mean"] < plain["wait_mean"] / 4
+
+
 @pytest.mark.parametrize(
     ("pool", "why"), [("mial", "there is none; did you mean 'mail'?"), ("plain", "it does not scale itself")]
 )

@@ -1,6 +1,6 @@
 """The production supervisor, control, operations and reloader over scripted processes, with the model beside them."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from math import inf
@@ -95,7 +95,7 @@ class Stage(Composed):
     def add(self, spec: PoolSpec, hooks: Hooks) -> PoolRunner:
         return self.supervisor.add(spec, hooks)
 
-    def check(self, spec: PoolSpec) -> None:
+    def check(self, specs: Iterable[PoolSpec]) -> None:
         """All of them can be made."""
 
 

@@ -201,7 +201,8 @@ def test_a_name_that_cannot_be_asked_for_is_a_finding() -> None:
 
 def test_one_address_of_a_name_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     def addresses(_host: str, port: int, **_: object) -> list[tuple[object, ...]]:
-        missing = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", port, 0, 0))  # nobody's: documentation
+        nobodys = ("2001:db8::1", port, 0, 0)  # of the documentation
+        missing: tuple[object, ...] = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", nobodys)
         return [missing, (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))][: 2 - (port == 1)]
 
     monkeypatch.setattr(socket, "getaddrinfo", addresses)

@@ -318,7 +318,7 @@ def open_connections(port: int) -> int:
         ({"http": "ftp://host/"}, "is no web address; write one such as http://127.0.0.1:8080/health"),
         ({"http": "127.0.0.1:80"}, "is no web address"),
         ({"http": "http:///path"}, "is no web address"),
-        ({"http": "http://host:99999/"}, "Port out of range"),
+        ({"http": "http://host:99999/"}, "is no web address: port out of range 0-65535"),
         ({"http": "http://me:secret@host/"}, "the address carries credentials; leave them out"),
         ({"tcp": "host"}, "is no address; write host:port"),
         ({"tcp": "::1:80"}, "is no address; write host:port, such as 127.0.0.1:8080 or [::1]:8080"),

@@ -78,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
     if args.config and not args.pool:
         raise UsageError(f"cannot simulate {args.config}: it may have several pools; name one with --pool")
     given = {name: value for name in _KEYS if (value := getattr(args, name)) is not None}
-    policy = replace(_configured(args.pool, args.config) if args.pool else AutoscalePolicy(), **given)
+    policy, total, at_once = _configured(args.pool, args.config) if args.pool else (AutoscalePolicy(), None, 1)
+    policy = replace(policy, **given)
     _refuse_contradictions(policy)
     jobs, end = read_trace(Path(args.trace), args.service_time, spread=args.spread)
     _refuse_what_takes_for_ever(end + sum(job.service_time for job in jobs), args.interval)
@@ -88,8 +89,11 @@ def run(args: argparse.Namespace) -> int:
         if args.verbose or made.wanted != made.from_:
             decisions.append(made)
 
-    scaler, start = Scaler({_POOL: policy}, hear=hear), {_POOL: policy.min}
-    outcomes = simulate({_POOL: jobs}, scaler, start, interval=args.interval, start_up=args.start_up, until=end)
+    scaler = Scaler({_POOL: policy}, None if total is None else max(total, policy.min), hear)
+    start = {_POOL: policy.min}
+    outcomes = simulate(
+        {_POOL: jobs}, scaler, start, interval=args.interval, start_up=args.start_up, until=end, at_once=at_once
+    )
     outcome = outcomes[_POOL]
     if args.format == "json":
         print(json.dumps(_document(decisions, outcome), indent=2))
@@ -98,15 +102,17 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _configured(name: str, path: str | None) -> "AutoscalePolicy":
-    """How a pool is scaled. Raises ConfigError and UsageError."""
+def _configured(name: str, path: str | None) -> "tuple[AutoscalePolicy, int | None, int]":
+    """How a pool is scaled, what the budget leaves it while the others keep to their least, and how many jobs one
+    worker does at a time. Raises ConfigError and UsageError."""
     import os
     from pathlib import Path
 
     from chaperone_async.system.config.load import load
     from chaperone_async.system.config.problems import advise
 
-    pools = {pool.name: pool for pool in load(Path(path) if path else None, os.environ).pools}
+    config = load(Path(path) if path else None, os.environ)
+    pools = {pool.name: pool for pool in config.pools}
     if name not in pools:
         raise UsageError(f"cannot simulate pool {name!r}: there is none; {advise(name, pools)}")
     policy = pools[name].autoscale
@@ -114,7 +120,10 @@ def _configured(name: str, path: str | None) -> "AutoscalePolicy":
         raise UsageError(f"cannot simulate pool {name!r}: it does not scale itself; add [pools.{name}.autoscale]")
     if policy.python is not None:
         raise UsageError(f"cannot simulate pool {name!r}: what {policy.python} says of a queue is not known here")
-    return policy
+    others = sum(pool.autoscale.min for pool in config.pools if pool.autoscale is not None and pool.name != name)
+    backend = pools[name].backend
+    left = None if config.budget is None else config.budget - others
+    return policy, left, 1 if backend is None else backend.at_once
 
 
 def _refuse_contradictions(policy: "AutoscalePolicy") -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chaperone_async.errors import ConfigError, ListenError
 from chaperone_async.service.http.access import Access
 from chaperone_async.system.config.load import Config, Tls
 from chaperone_async.system.config.watch import digest_of
@@ -26,7 +25,7 @@ class Admission:
 
 
 class Entrance:
-    """Raises ConfigError for a password hash, and ListenError for a certificate, that cannot be used."""
+    """Raises ConfigError for a password hash, or a certificate, that cannot be used."""
 
     def __init__(self, token: str | None = None, users: Users = (), tls: Tls | None = None) -> None:
         self.access = Access(token, users)
@@ -70,7 +69,7 @@ class _Certificate:
 
     def __init__(self, files: Tls) -> None:
         self.files = files
-        self._shown = self._read()
+        self._shown = self.read()
         self.context = self._shown.context
         self.context.sni_callback = self._go_on  # called whether or not the client names a server
 
@@ -80,19 +79,13 @@ class _Certificate:
 
     def read(self) -> _Renewal:
         """Raises ConfigError."""
-        try:
-            return self._read()
-        except ListenError as error:
-            raise ConfigError([str(error)]) from error
-
-    def show(self, renewal: _Renewal) -> None:
-        self._shown = renewal
-
-    def _read(self) -> _Renewal:
         from chaperone_async.service.http.tls import server_context
 
         digest = " ".join(digest_of(name) or "none" for name in (self.files.cert, self.files.key))
         return _Renewal(server_context(self.files), digest)
+
+    def show(self, renewal: _Renewal) -> None:
+        self._shown = renewal
 
     def _go_on(self, connection: "ssl.SSLSocket | ssl.SSLObject", _name: str | None, _: "ssl.SSLContext") -> None:
         connection.context = self._shown.context

@@ -23,7 +23,7 @@ def check_pool(spec: PoolSpec, grace: float, layers: tuple[Layer, ...], problems
         problems.add(own / "command", 'is missing; add one such as command = "python worker.py"')
     contradictions = (
         *_counts_and_times(spec, grace), *_restarts(spec), *_limits_and_logs(spec), *_job_options(spec),
-        *scaling(spec, written),
+        *_addresses(spec), *scaling(spec, written),
     )  # fmt: skip
     check_sources(written, layers, problems)
     for keys, why in contradictions:
@@ -58,6 +58,20 @@ def _counts_and_times(spec: PoolSpec, grace: float) -> Iterator[Contradiction]:
     if 0 < health.start_timeout < started:
         why = f"{health.start_timeout:g} s is shorter than restart.start_seconds, {started:g} s: no worker could start"
         yield ("health.start_timeout", "restart.start_seconds"), f"{why}; write more, or 0 for no limit"
+
+
+def _addresses(spec: PoolSpec) -> Iterator[Contradiction]:
+    """Tried out with the most that a slot's number may be."""
+    if not (spec.health.http or spec.health.tcp):
+        return
+    from chaperone_async.system.probers import http, tcp
+
+    for key, address, try_out in (("http", spec.health.http, http.try_out), ("tcp", spec.health.tcp, tcp.try_out)):
+        try:
+            if address:
+                try_out(spec, address)
+        except ValueError as error:
+            yield (f"health.{key}", "workers"), str(error)
 
 
 def _restarts(spec: PoolSpec) -> Iterator[Contradiction]:

@@ -18,6 +18,7 @@ def lint(config: Config, memory: int | None = None) -> list[str]:
     """Warnings, one line each. `memory`: bytes there are for all pools; by default this machine's or container's."""
     return [
         *_lint_listeners(config),
+        *_lint_tls(config),
         *_lint_memory(config, available_memory() if memory is None else memory),
         *(f"pools.{pool.name}.{warning}" for pool in config.pools for warning in _lint_pool(pool, config)),
     ]
@@ -34,12 +35,19 @@ def _lint_listeners(config: Config) -> Iterator[str]:
             )
 
 
+def _lint_tls(config: Config) -> Iterator[str]:
+    for key, path in (("cert", config.tls.cert), ("key", config.tls.key)) if config.tls is not None else ():
+        if not os.access(path, os.F_OK):
+            yield f"http.tls.{key}: there is no {path!r} here"
+
+
 def _lint_memory(config: Config, memory: int) -> Iterator[str]:
     total = most_memory(config.pools, config.budget)
     if total > memory:
         yield (
-            f"pools: the health.memory_limit of all workers there may be adds up to {total / 1e6:.0f} MB, and there are "
-            f"{memory / 1e6:.0f} MB: the kernel may kill workers before a limit does; lower limits or workers"
+            "pools: the health.memory_limit of all workers there may be adds up to "
+            f"{total / 1e6:.0f} MB, and there are {memory / 1e6:.0f} MB: "
+            "the kernel may kill workers before a limit does; lower limits or workers"
         )
 
 

@@ -228,7 +228,10 @@ class HttpTable(Table):
     ] = None
     users: Annotated[
         dict[words.UserName, words.PasswordHash] | None,
-        About("for basic authentication: names and scrypt hashes", {"admin": "$scrypt$ln=14,r=8,p=1$c2FsdA$aGFzaA"}),
+        About(
+            "for basic authentication: names and scrypt hashes",
+            {"admin": "$scrypt$ln=14,r=8,p=1$c2FsdA$aGFzaGhhc2hoYXNoaGFzaA"},
+        ),
     ] = None
     tls: Annotated[TlsTable | None, About("certificate and key for https")] = None
 

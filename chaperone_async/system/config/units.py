@@ -50,8 +50,11 @@ def _shortest(number: float) -> float:
     return int(number) if number % 1 == 0 else number
 
 
+_LONGEST = 36_500 * 86_400.0
+
+
 class Duration(float):
-    """Seconds, zero or more."""
+    """Seconds, from zero to a hundred years."""
 
     @classmethod
     def parse(cls, value: object) -> Self:
@@ -60,6 +63,8 @@ class Duration(float):
             raise ValueError('is not a duration; write seconds such as 30, or "500ms", "30s", "1h30m", "2d"')
         if seconds < 0:
             raise ValueError('is negative; write a duration such as "30s", or 0')
+        if seconds > _LONGEST:
+            raise ValueError('is longer than 100 years; write at most "36500d"')
         return cls(seconds)
 
     @classmethod
@@ -76,6 +81,7 @@ class Duration(float):
             "description": "A duration: bare seconds, or a text with units.",
             "type": ["number", "string"],
             "minimum": 0,
+            "maximum": _LONGEST,
             "pattern": rf"^(?:(?:{_PLAIN}\s*(?:ms|s|m|h|d)\s*)+|{_PLAIN})$",
             "examples": ["30s", "1h30m", "500ms", 5],
         }

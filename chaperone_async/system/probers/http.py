@@ -47,7 +47,7 @@ class HttpProber:
         self._spec = spec
         self._url = url
         try:
-            target = _parse(expand(url, sample_values(spec)))
+            target = try_out(spec, url)
         except ValueError as error:
             refuse(spec, "http", str(error))
         self._tls = unverified() if target.tls else None
@@ -84,9 +84,17 @@ class HttpProber:
         return verdict
 
 
-def _parse(url: str) -> _Target:
+def try_out(spec: PoolSpec, url: str) -> _Target:
     """Raises ValueError, saying what would be valid."""
+    return _parse(expand(url, sample_values(spec)))
+
+
+def _parse(url: str) -> _Target:
     parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"{url!r} is no web address: {str(error).lower()}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url!r} is no web address; write one such as http://127.0.0.1:8080/health")
     if parts.username is not None:
@@ -96,13 +104,13 @@ def _parse(url: str) -> _Target:
     path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_KEPT_IN_PATHS)
     request = (
         f"GET {path} HTTP/1.1\r\n"
-        f"Host: {name if parts.port is None else f'{name}:{parts.port}'}\r\n"
+        f"Host: {name if port is None else f'{name}:{port}'}\r\n"
         "User-Agent: chaperone-probe\r\n"
         "Accept: */*\r\n"
         "Connection: close\r\n\r\n"
     )
     tls = parts.scheme == "https"
-    return _Target(host, parts.port or (443 if tls else 80), tls, request.encode())
+    return _Target(host, port or (443 if tls else 80), tls, request.encode())
 
 
 async def _read_verdict(reader: asyncio.StreamReader) -> Verdict:

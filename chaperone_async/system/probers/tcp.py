@@ -19,6 +19,11 @@ from chaperone_async.system.probers.connecting import (
 )
 
 
+def try_out(spec: PoolSpec, address: str) -> tuple[str, int]:
+    """Raises ValueError, saying what would be valid."""
+    return split_address(expand(address, sample_values(spec)))
+
+
 class TcpProber:
     check = "tcp"
 
@@ -26,7 +31,7 @@ class TcpProber:
         self._spec = spec
         self._address = address
         try:
-            split_address(expand(address, sample_values(spec)))
+            try_out(spec, address)
         except ValueError as error:
             refuse(spec, "tcp", str(error))
 

@@ -108,7 +108,7 @@ def test_the_socket_that_was_not_listed_is_said_to_be_added(write: Write) -> Non
 
 def test_no_secret_is_told(write: Write) -> None:
     path = write("""
-        http = { token = "t0kentext", users = { admin = '$scrypt$hash$hash' } }
+        http = { token = "t0kentext", users = { admin = '$scrypt$ln=14,r=8,p=1$c2FsdA$aGFzaGhhc2hoYXNoaGFzaA' } }
         [pools.a]
         command = "w --as ${API_TOKEN} --on redis://:pw0rd@host/1"
         env = { DATABASE_URL = "postgres://me:pw1rd@host/db", API_KEY = "k3ytext", PLAIN = "seen" }

@@ -17,7 +17,7 @@ listen = ["127.0.0.1:9001", "unix:/run/chaperone/chaperone.sock"]
 socket_mode = "0660"
 token = "${CHAPERONE_TOKEN:-}"
 tls = { cert = "server.crt", key = "server.key" }
-users = { admin = "$scrypt$ln=14,r=8,p=1$c2FsdA$aGFzaA" }
+users = { admin = "$scrypt$ln=14,r=8,p=1$c2FsdA$aGFzaGhhc2hoYXNoaGFzaA" }
 
 [shutdown]
 grace = "1m"
@@ -100,7 +100,7 @@ def test_every_documented_key_reaches_the_configuration(loaded: Load) -> None:
     assert config.listen == ("127.0.0.1:9001", "unix:/run/chaperone/chaperone.sock")
     assert config.socket_mode == 0o660
     assert config.tls == Tls("server.crt", "server.key")
-    assert config.users == (("admin", "$scrypt$ln=14,r=8,p=1$c2FsdA$aGFzaA"),)
+    assert config.users == (("admin", "$scrypt$ln=14,r=8,p=1$c2FsdA$aGFzaGhhc2hoYXNoaGFzaA"),)
     assert (config.log_format, config.log_level) == ("json", "debug")
     assert config.source == str(Path("chaperone.toml").absolute())
 
