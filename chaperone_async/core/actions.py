@@ -44,6 +44,7 @@ class Death:
     uptime: float
     crashed: bool  # unexpected: counts towards back-off and crash loops
     at: float
+    was_ready: bool = False
 
 
 @dataclass(frozen=True, slots=True)

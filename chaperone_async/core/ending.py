@@ -170,7 +170,10 @@ def die(rules: Rules, slot: Slot, life: Life, doom: Doom | None, end: Exit, at: 
     if crashed and reason is Reason.EXIT:
         detail += f" after {uptime:.2f} s, sooner than start_seconds"
     pid = life.pid or None
-    death = Death(life.ref, life.worker_id, pid, reason, detail, end.code, end.signal, uptime, crashed, at)
+    death = Death(
+        life.ref, life.worker_id, pid, reason, detail, end.code, end.signal, uptime, crashed, at,
+        was_ready=life.ready_at is not None,
+    )  # fmt: skip
     kind = "worker.crashed" if crashed else "worker.exited"
     told = Announce(kind, at, life.ref, life.worker_id, pid, reason, detail, death=death)
     ending = Ending(reason, uptime, crashed, doom is not None and not doom.fault, at, life.due is not None)

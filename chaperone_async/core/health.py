@@ -25,7 +25,7 @@ class Failing:
 def judge(
     policy: HealthPolicy, failing: tuple[Failing, ...], result: CheckResult, age: float, *, probed: bool
 ) -> tuple[Failing, ...]:
-    """The failing checks after one more verdict on a worker `age` seconds after its spawn."""
+    """The failing checks after one more verdict on a worker that is awake for `age` seconds."""
     others = tuple(f for f in failing if f.check != result.check)
     if result.passed:
         return others

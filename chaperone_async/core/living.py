@@ -50,7 +50,7 @@ def spawned(rules: Rules, slot: Slot, state: Spawning, event: Spawned) -> Move:
     asked = state.life
     life = Life(
         asked.ref, asked.worker_id, asked.asked_at, event.pid, event.at, None, asked.told_ready, due=asked.due,
-        recycle_at=recycle_at,
+        recycle_at=recycle_at, awake_since=event.at,
     )  # fmt: skip
     told = tell("worker.started", life, event.at)
     if state.doom is not None:
@@ -61,7 +61,7 @@ def spawned(rules: Rules, slot: Slot, state: Spawning, event: Spawned) -> Move:
 
 
 def _start(rules: Rules, slot: Slot, life: Life, at: float) -> Move:
-    alive_at = life.spawned_at + rules.spec.restart.start_seconds
+    alive_at = life.awake_since + rules.spec.restart.start_seconds
     starting = Starting(life, alive_at, _give_up_at(rules, alive_at, at))
     return _perhaps_ready(rules, with_state(slot, starting), starting, at)
 
@@ -74,7 +74,7 @@ def _give_up_at(rules: Rules, alive_at: float, since: float) -> float:
 def _perhaps_ready(rules: Rules, slot: Slot, state: Starting, at: float) -> Move:
     """Starting ends when the worker has said so or has lived for start_seconds, and its active checks have passed."""
     policy, life = rules.spec.health, state.life
-    alive = at >= life.spawned_at + rules.spec.restart.start_seconds
+    alive = at >= life.awake_since + rules.spec.restart.start_seconds
     up = life.told_ready or (policy.ready == "alive" and alive)
     if not up or not health.active(policy) <= life.probed:
         return with_state(slot, replace(state, alive_at=inf)) if alive and state.alive_at != inf else slot, ()
@@ -148,7 +148,9 @@ def check_stopping(rules: Rules, slot: Slot, state: Stopping, event: Checked) ->
 
 def _judge(rules: Rules, life: Life, event: Checked) -> Life:
     result, policy = event.result, rules.spec.health
-    failing = health.judge(policy, life.failing, result, event.at - life.spawned_at, probed=result.check in life.probed)
+    failing = health.judge(
+        policy, life.failing, result, event.at - life.awake_since, probed=result.check in life.probed
+    )
     passed = result.passed and result.check not in health.PASSIVE
     probed = life.probed | {result.check} if passed else life.probed
     if failing == life.failing and probed == life.probed:
@@ -216,7 +218,7 @@ def adopt(rules: Rules, slot: Slot, state: _Served, _event: Adopt) -> Move:
 def adopt_starting(rules: Rules, slot: Slot, state: Starting, event: Adopt) -> Move:
     """Looked at again, for it may lack nothing more. One that has asked for more time, or was paused, keeps what it
     got, unless that time itself is another."""
-    alive_at, give_up_at = state.life.spawned_at + rules.spec.restart.start_seconds, state.give_up_at
+    alive_at, give_up_at = state.life.awake_since + rules.spec.restart.start_seconds, state.give_up_at
     if _start_times(event.before) != _start_times(rules.spec):
         give_up_at = max(_give_up_at(rules, alive_at, state.life.spawned_at), event.at)
     return adopt(rules, slot, replace(state, alive_at=alive_at, give_up_at=give_up_at), event)
@@ -258,7 +260,7 @@ def thaw_in_time(rules: Rules, slot: Slot, state: Frozen, event: TimePassed) -> 
 
 
 def thaw(rules: Rules, slot: Slot, state: Frozen, event: Release) -> Move:
-    life = replace(state.life, failing=(), unhealthy=False)
+    life = replace(state.life, failing=(), unhealthy=False, awake_since=event.at)
     free = replace(slot, hold=None, history=FRESH if event.fresh else slot.history)
     woken = (Signal(life.ref, "SIGCONT", "session"), tell("worker.resumed", life, event.at))
     if life.ready_at is None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from chaperone_async.core.slots import Lane, Slots
 from chaperone_async.core.spec import PoolSpec
-from chaperone_async.core.states import Fatal, Hold, Slot
+from chaperone_async.core.states import Fatal, Finished, Held, Hold, Slot
 
 PoolState = Literal["starting", "running", "degraded", "crash_loop", "paused", "stopping", "stopped", "fatal"]
 
@@ -100,21 +100,28 @@ class Pool:
     @property
     def wanted(self) -> int:
         """Slots that ought to have a worker now."""
-        return self.desired - self.slots.count(Lane.HELD) - self.slots.count(Lane.FINISHED)
+        return self.desired - self._own(Lane.HELD, Held) - self.finished
+
+    @property
+    def finished(self) -> int:
+        return self._own(Lane.FINISHED, Finished)
 
     @property
     def given_up(self) -> int:
-        """Fatal slots, not counting a surge that never got ready: it takes nothing away from the others."""
-        fatal = self.slots.count(Lane.FATAL)
-        if not fatal:
-            return 0
+        return self._own(Lane.FATAL, Fatal)
+
+    def _own(self, lane: Lane, kind: type) -> int:
+        """Slots, not counting a surge's: what becomes of it takes nothing away from the others."""
+        many = self.slots.count(lane)
+        if not many or self.width >= len(self.slots):
+            return many
         extra = (self.slots[index] for index in range(self.width, len(self.slots)))
-        return fatal - sum(isinstance(slot.state, Fatal) for slot in extra)
+        return many - sum(isinstance(slot.state, kind) for slot in extra)
 
     @property
     def least_ready(self) -> int:
-        """Workers that must be ready for the pool to be ready; those that finished as they should are not missed."""
-        return max(0, min(self.spec.least_ready, self.desired - self.slots.count(Lane.FINISHED)))
+        """Workers that must be ready for the pool to be ready; those that finished are not missed."""
+        return max(0, min(self.spec.least_ready, self.desired - self.finished))
 
     @property
     def live(self) -> int:
@@ -150,8 +157,7 @@ class Pool:
             return "crash_loop"
         if not self.started:
             return "starting"
-        enough = self.ready_count >= self.desired - self.slots.count(Lane.FINISHED) - self.slots.count(Lane.HELD)
-        return "running" if self.ready and enough else "degraded"
+        return "running" if self.ready and self.ready_count >= self.wanted else "degraded"
 
 
 def new_pool(spec: PoolSpec, salt: int) -> Pool:

@@ -29,7 +29,8 @@ def reload(turn: Turn, request: ReloadRequested) -> None:
     turn.change(spec=new, undone=None)
     turn.tell("pool.changed", ", ".join(difference.key for difference in differ(old, new)), request.by)
     if rolls(old, new):
-        _begin(turn, _change(pool, None if size is None else pool.desired, request))
+        scaled = new.autoscale is not None and old.autoscale is None  # from now on its size is nobody's wish
+        _begin(turn, _change(pool, pool.desired if size is not None or scaled else None, request))
     else:
         if pool.change is not None:  # what it may go back to keeps what is accepted now
             back = replace(pool.change, old=taken_back(new, pool.change.old))
@@ -123,14 +124,15 @@ def trial(spec: PoolSpec) -> float:
 
 def _memory(spec: PoolSpec) -> float:
     """Seconds for which an early death speaks against a change: at least those in which it takes `count` of them."""
-    loop, backoff = spec.restart.crash_loop, spec.restart.backoff
-    return max(loop.window, loop.count * (loop.early + backoff.max * (1 + backoff.jitter)))
+    loop, backoff, policy = spec.restart.crash_loop, spec.restart.backoff, spec.health
+    unready = max(policy.start_timeout, policy.start_grace + policy.failure_threshold * policy.interval)
+    return max(loop.window, loop.count * (max(loop.early, unready) + backoff.max * (1 + backoff.jitter)))
 
 
 def _speaks_against(spec: PoolSpec, change: Change, death: Death) -> bool:
     if not death.crashed or death.ref.generation < change.first:
         return False
-    return death.uptime < spec.restart.crash_loop.early or death.reason in _HOPELESS
+    return death.uptime < spec.restart.crash_loop.early or not death.was_ready or death.reason in _HOPELESS
 
 
 def _is_hopeless(spec: PoolSpec, change: Change, death: Death) -> bool:

@@ -64,6 +64,7 @@ class Life:
     unhealthy: bool = False
     due: Due | None = None
     recycle_at: float = inf
+    awake_since: float = 0.0  # its start, or when it was resumed last: while it is paused its time stands still
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,35 @@ def test_a_worker_frozen_while_starting_gets_its_whole_start_timeout_again() -> 
     assert world.states() == ["Running"]
 
 
+def test_the_time_of_a_pause_is_none_in_which_a_worker_could_show_what_it_is_good_for() -> None:
+    world = World(plan(health=HealthPolicy(http="http://x/", start_grace=10)))
+    world.begin()
+    world.spawn_all()
+    ref = world.ref(0)
+    world.request(ev.PauseRequested)
+    world.advance(60)
+    world.request(ev.ResumeRequested)
+    for _ in range(9):
+        world.check(ref, "http", passed=False)
+        world.advance(1)
+    assert world.names(ref)[-1] == "SIGCONT"
+    world.check(ref, "http", passed=True)
+    assert world.states() == ["Running"]
+
+
+def test_a_replacement_that_was_paused_at_its_start_is_not_ready_when_it_is_resumed() -> None:
+    world = running(plan())
+    old = world.ref(0)
+    world.request(ev.RollRequested)
+    world.spawn_all()
+    world.request(ev.PauseRequested)
+    world.advance(60)
+    world.request(ev.ResumeRequested)
+    assert world.names(old).count("SIGTERM") == 0
+    world.advance(1)
+    assert world.names(old).count("SIGTERM") == 1
+
+
 def test_what_a_worker_said_just_before_it_froze_is_not_lost() -> None:
     world = World(plan(health=HealthPolicy(ready="notify")))
     world.begin()

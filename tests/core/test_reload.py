@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from chaperone_async.core import events as ev
+from chaperone_async.core.demand import AutoscalePolicy
 from chaperone_async.core.plan import differ, make_plan
 from chaperone_async.core.reloading import trial
 from chaperone_async.core.scaling import Leaver
@@ -197,6 +198,32 @@ def test_workers_that_never_get_ready_are_taken_back() -> None:
     assert world.pool.undone is not None
     assert "not ready" in world.pool.undone.why
     assert world.states() == ["Running", "Running"]
+
+
+def test_workers_that_are_unhealthy_before_they_were_ever_ready_are_taken_back_however_late() -> None:
+    world = running(plan(2, health=HealthPolicy(http="http://old/", start_grace=40, start_timeout=0)))
+    for ref in list(world.alive):
+        world.check(ref, "http", passed=True)
+    world.reload(command=("silent",))
+    for _ in range(600):
+        for ref in list(world.alive):
+            if world.pool.slots[ref.slot].ready is False:
+                world.check(ref, "http", passed=world.pool.undone is not None)
+        world.obey(1)
+    assert world.pool.undone is not None
+    assert world.pool.spec == world.spec
+    assert world.states() == ["Running", "Running"]
+
+
+def test_what_a_scaler_made_of_a_pool_is_taken_back_with_it() -> None:
+    world = running(plan(3))
+    scaled = AutoscalePolicy(min=1, max=10)
+    world.reload(command=("bad",), workers=1, max_workers=10, autoscale=scaled)
+    world.send(ev.ScaleRequested(7, world.now, "the scaler", patient=True))
+    fail_new_workers(world, ("w",))
+    world.obey()
+    assert (world.pool.spec, world.pool.desired) == (world.spec, 3)
+    assert world.states() == ["Running"] * 3
 
 
 def test_the_first_crash_of_workers_that_are_never_restarted_takes_a_change_back() -> None:

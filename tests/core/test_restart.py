@@ -198,6 +198,17 @@ def test_a_finished_pool_is_not_missed(mode: RestartMode, code: int) -> None:
     assert not world.asked
 
 
+def test_a_surge_that_finishes_leaves_the_others_what_they_are() -> None:
+    loop = CrashLoop(count=1, action="fatal")
+    world = running(plan(2, restart=RestartPolicy(mode="on-failure", crash_loop=loop)))
+    world.dies(world.ref(0), 1)
+    world.send(ev.LimitReached(world.ref(1), Reason.MAX_JOBS, "over", world.now))
+    world.spawn_all()
+    world.dies(world.ref(2), 0)
+    assert world.states() == ["Fatal", "Running", "Finished"]
+    assert world.pool.fatal is None
+
+
 # on_crash
 
 
