@@ -1,15 +1,23 @@
 """What is wrong with a pool's callbacks and checks, and so no fault of its workers."""
 
+from collections import defaultdict, deque
 from collections.abc import Callable
+from functools import partial
+
+import anyio
 
 from chaperone_async.supervision.hooks import told
 
+FEW, WHILE = 5, 600.0  # times, seconds
+
 
 class Complaints:
-    """Each is counted or kept, but told only when it is not like the last: a broken check fails every second."""
+    """Each is counted or kept, but told only when it is not like the last, and only a few times in a while: a broken
+    check fails every second, of many workers, each in its own words."""
 
     def __init__(self, tell: Callable[[str, str], None]) -> None:
         self._tell = tell
+        self._told: defaultdict[tuple[str, str], deque[float]] = defaultdict(partial(deque, maxlen=FEW))
         self.callback_failures = 0
         self.last_callback_failure = ""
         self.broken_checks: dict[str, str] = {}
@@ -20,17 +28,23 @@ class Complaints:
         failure = f"{what}: {error.strip().splitlines()[-1]}"
         if failure != self.last_callback_failure:
             self.last_callback_failure = failure
-            self._tell("callback.failed", f"{what}: {error}")
+            self._perhaps_tell("callback.failed", what, error)
 
     def check_broken(self, check: str, detail: str) -> None:
         """A check that could not be made says nothing of the worker."""
         detail = told(detail)
         if self.broken_checks.get(check) != detail:
             self.broken_checks[check] = detail
-            self._tell("check.broken", f"{check}: {detail}")
+            self._perhaps_tell("check.broken", check, detail)
 
     def check_works(self, check: str) -> None:
         self.broken_checks.pop(check, None)
 
     def forget_checks(self) -> None:
         self.broken_checks.clear()
+
+    def _perhaps_tell(self, kind: str, what: str, detail: str) -> None:
+        told, now = self._told[kind, what], anyio.current_time()
+        if len(told) < FEW or now - told[0] > WHILE:
+            told.append(now)
+            self._tell(kind, f"{what}: {detail}")

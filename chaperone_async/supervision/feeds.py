@@ -2,6 +2,7 @@
 limits reached are reported."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
@@ -9,6 +10,7 @@ from anyio.abc import TaskGroup
 from chaperone_async.core.events import CheckResult, HealthReported, JobOverdue, LimitReached, WorkerRef
 from chaperone_async.core.expand import own_job_timeout
 from chaperone_async.core.health import PASSIVE
+from chaperone_async.core.pool import Pool
 from chaperone_async.core.reasons import Reason
 from chaperone_async.core.recycle import memory_limit
 from chaperone_async.core.spec import MB
@@ -28,18 +30,30 @@ class HealthFeed:
         self._runner = runner
         self._under_way: set[tuple[WorkerRef, str]] = set()
         self._overdue: dict[int, tuple[WorkerRef, str]] = {}
-        self._paused: dict[int, tuple[WorkerRef, str, float]] = {}  # seconds that a worker's job was paused
+        self._paused: dict[int, tuple[WorkerRef, dict[str, float]]] = {}  # seconds that a worker's jobs were paused
         self._limiter = anyio.CapacityLimiter(PROBES_AT_ONCE)
 
     async def run(self) -> None:
         async with anyio.create_task_group() as tasks:
-            next_tick = anyio.current_time()
+            looked_at = anyio.current_time()
             while True:
-                next_tick = max(next_tick + self._runner.pool.spec.health.interval, anyio.current_time())
-                await anyio.sleep_until(next_tick)
+                looked_at = await self._wait_since(looked_at)
                 self._tick()
                 if self._runner.terms.probing:
                     self._probe(tasks)
+
+    async def _wait_since(self, looked_at: float) -> float:
+        """For the interval, whatever it becomes meanwhile."""
+        runner = self._runner
+        while True:
+            interval = runner.pool.spec.health.interval
+            due = max(looked_at + interval, anyio.current_time())
+            with anyio.CancelScope(deadline=due) as waiting:
+                await runner.until(partial(_is_checked_otherwise, interval))
+            if runner.over:
+                await anyio.sleep_forever()  # and be cancelled
+            if waiting.cancelled_caught:
+                return due
 
     def _tick(self) -> None:
         runner = self._runner
@@ -76,8 +90,9 @@ class HealthFeed:
                 failures["memory"] = f"{usage.memory / MB:.0f} MB of at most {policy.memory_limit / MB:.0f} MB"
         if said.heartbeat_at is not None:
             wanted = self._runner.terms.of(life.ref).spec.health.heartbeat
-            if 0 < wanted < now - said.heartbeat_at:
-                failures["heartbeat"] = f"none for {now - said.heartbeat_at:.1f} s, wanted every {wanted:g} s"
+            silent = now - max(said.heartbeat_at, life.awake_since)
+            if 0 < wanted < silent:
+                failures["heartbeat"] = f"none for {silent:.1f} s, wanted every {wanted:g} s"
         for check, detail in failures.items():
             yield CheckResult(life.ref, check, passed=False, detail=detail)
         for failing in life.failing:
@@ -97,21 +112,27 @@ class HealthFeed:
     def _time_job(self, life: Life, most: float, now: float, *, frozen: bool) -> None:
         """The job that has been in work for longest; told once. While its worker is paused its time stands still."""
         said = self._runner.telemetry.telemetry(life.ref)
-        job, since = said.running[0] if said.running else ("", now)
-        worker, current, paused = self._paused.get(life.ref.slot, (life.ref, job, 0.0))
-        if (worker, current) != (life.ref, job):
-            paused = 0.0
-        if frozen:
-            paused += self._runner.pool.spec.health.interval
-        if frozen or paused:
-            self._paused[life.ref.slot] = life.ref, job, paused
-        since += paused
-        if frozen or now - since <= most or self._overdue.get(life.ref.slot) == (life.ref, job):
+        paused = self._pauses(life.ref, said, frozen=frozen)
+        if frozen or not said.running:
+            return
+        taken, job = max((now - since - paused.get(job, 0.0), job) for job, since in said.running)
+        if taken <= most or self._overdue.get(life.ref.slot) == (life.ref, job):
             return
         self._overdue[life.ref.slot] = life.ref, job
-        name = f" ({said.current_job_name})" if said.current_job_name else ""
-        detail = f"job {job}{name} has taken {now - since:.1f} s of at most {most:g} s"
+        name = f" ({said.current_job_name})" if said.current_job_name and job == said.current_job else ""
+        detail = f"job {job}{name} has taken {taken:.1f} s of at most {most:g} s"
         self._runner.submit(JobOverdue(life.ref, detail, now))
+
+    def _pauses(self, ref: WorkerRef, said: Telemetry, *, frozen: bool) -> dict[str, float]:
+        """Seconds, of those jobs that it has now."""
+        worker, before = self._paused.get(ref.slot, (ref, {}))
+        if not frozen and not before:
+            return before
+        more = self._runner.pool.spec.health.interval if frozen else 0.0
+        known = before if worker == ref else {}
+        paused = {job: seconds for job, _ in said.running if (seconds := known.get(job, 0.0) + more)}
+        self._paused[ref.slot] = ref, paused
+        return paused
 
     # Active checks
 
@@ -154,3 +175,7 @@ class HealthFeed:
         return life is not None and (
             check not in life.probed or any(failing.check == check for failing in life.failing)
         )
+
+
+def _is_checked_otherwise(interval: float, pool: Pool) -> bool:
+    return pool.spec.health.interval != interval

@@ -7,6 +7,7 @@ import anyio
 from chaperone_async.core.budget import decide_together
 from chaperone_async.core.demand import AutoscalePolicy
 from chaperone_async.core.events import ScaleRequested
+from chaperone_async.core.pool import Pool
 from chaperone_async.core.scaling import Decision, ScalerState
 from chaperone_async.supervision.demand import present_of, sample_of
 from chaperone_async.supervision.runner import PoolRunner
@@ -42,14 +43,14 @@ class Scaler:
 
     def _tick(self) -> None:
         """A pool on hold decides nothing, and forgets nothing that it has learnt; what lives of it still counts against
-        the budget."""
+        the budget, and what a paused one comes back with."""
         runners = {runner.pool.name: runner for runner in self._runners() if runner.pool.spec.autoscale is not None}
         awake = {name: runner for name, runner in runners.items() if _scales(runner)}
         policies: dict[str, AutoscalePolicy] = {
             name: policy for name, runner in awake.items() if (policy := runner.pool.spec.autoscale) is not None
         }
         states = {name: self._states.get(name, ScalerState()) for name in runners}
-        resting = sum(runner.pool.live for name, runner in runners.items() if name not in awake)
+        resting = sum(_rests(runner.pool) for name, runner in runners.items() if name not in awake)
         samples = {name: sample_of(runner, runner.demand) for name, runner in awake.items()}
         presents = {name: present_of(runner) for name, runner in awake.items()}
         total = None if self.total is None else max(self.total - resting, sum(p.min for p in policies.values()))
@@ -69,6 +70,11 @@ class Scaler:
 def _scales(runner: PoolRunner) -> bool:
     pool = runner.pool
     return pool.hold is None and pool.fatal is None and not pool.shutting
+
+
+def _rests(pool: Pool) -> int:
+    paused = pool.hold is not None and pool.hold.why == "pause" and pool.fatal is None and not pool.shutting
+    return max(pool.live, pool.desired) if paused else pool.live
 
 
 def tells(decision: Decision, before: Decision | None) -> bool:

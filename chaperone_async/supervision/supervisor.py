@@ -162,10 +162,12 @@ class Supervisor:
         return Snapshot(now, self._started_at, views, draining, self.deadline, self._rate(), self.probed())
 
     def probed(self) -> Supervised:
-        """What the probes look at: counters only, however many workers there are."""
-        pools = tuple(runner.pool for runner in self._runners.values())
+        """What the probes look at: counters only, however many workers there are. A pool that is being removed is
+        missed by nobody."""
+        wanted = {name: runner for name, runner in self._runners.items() if name not in self._leaving}
+        pools = tuple(runner.pool for runner in wanted.values())
         pulse_age = anyio.current_time() - self._pulse_at
-        problems = [(name, runner.demand.problem) for name, runner in self._runners.items()]
+        problems = [(name, runner.demand.problem) for name, runner in wanted.items()]
         degraded = tuple((name, queue_problem(why)) for name, why in problems if why is not None)
         return Supervised(pools, pulse_age, self.deadline is not None, tuple(self._broken.items()), degraded)
 

@@ -2,9 +2,10 @@
 
 import anyio
 
-from chaperone_async.core.events import WorkerRef
+from chaperone_async.core.events import PauseRequested, ReadyTold, ResumeRequested, WorkerRef
 from chaperone_async.core.reasons import Reason
-from chaperone_async.core.spec import MB, HealthPolicy
+from chaperone_async.core.spec import MB, HealthPolicy, RecyclePolicy
+from chaperone_async.supervision.complaints import FEW
 from chaperone_async.system.ports import Telemetry, Usage, Verdict
 from tests.supervision.fakes import FakeProber, FakeWorld, plan, pool_of
 
@@ -125,6 +126,46 @@ async def test_a_probe_that_could_not_be_made_is_neither_pass_nor_fail_and_is_to
         assert world.log == [(0, "spawn", 0)]
         assert runner.complaints.broken_checks == {"http": "no name"}
         assert world.kinds().count("check.broken") == 1
+
+
+async def test_many_workers_with_a_broken_check_say_so_a_few_times_only() -> None:
+    world, prober = FakeWorld(), FakeProber(PASS)
+
+    async def probe(ref: WorkerRef, worker_id: str, pid: int) -> Verdict:
+        del pid
+        return Verdict(passed=None, detail=f"no answer of {worker_id}") if ref.slot else PASS
+
+    prober.probe = probe  # type: ignore[method-assign]  # each worker has words of its own
+    async with pool_of(world, plan(workers=20, health=HealthPolicy(http="http://x/")), None, prober) as runner:
+        await anyio.sleep(300)
+        assert world.kinds().count("check.broken") == FEW
+        assert runner.complaints.broken_checks["http"].startswith("no answer of p-")
+
+
+async def test_the_time_in_which_a_worker_was_paused_does_not_count_as_silence() -> None:
+    world = FakeWorld()
+    async with pool_of(world, plan(health=HealthPolicy(heartbeat=30))) as runner:
+        await anyio.sleep(5)
+        world.said[FIRST] = Telemetry(heartbeat_at=5)
+        runner.submit(PauseRequested(None, anyio.current_time()))
+        await anyio.sleep(600)
+        runner.submit(ResumeRequested(None, anyio.current_time()))
+        await anyio.sleep(29)
+        assert world.times("SIGTERM") == []
+        await anyio.sleep(5)
+        assert len(world.times("SIGTERM")) == 1
+
+
+async def test_a_worker_that_bloats_while_it_starts_is_not_recycled_before_it_is_ready() -> None:
+    world = FakeWorld()
+    spec = plan(health=HealthPolicy(ready="notify"), recycle=RecyclePolicy(max_memory=400 * MB, jitter=0))
+    async with pool_of(world, spec) as runner:
+        world.usage[FIRST] = Usage(memory=450 * MB)
+        await anyio.sleep(5)
+        runner.submit(ReadyTold(FIRST, anyio.current_time()))
+        world.usage[FIRST] = Usage(memory=300 * MB)
+        await anyio.sleep(60)
+        assert world.log == [(0, "spawn", 0)]
 
 
 async def test_a_probe_under_way_is_not_started_a_second_time() -> None:

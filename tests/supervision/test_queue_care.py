@@ -206,6 +206,23 @@ async def test_the_time_of_a_paused_job_stands_still() -> None:
         assert world.reasons() == [Reason.JOB_TIMEOUT]
 
 
+async def test_of_several_paused_jobs_each_has_its_own_time() -> None:
+    world = FakeWorld()
+    async with pool_of(world, plan(job=JobOptions(timeout=60))) as runner:
+        await anyio.sleep(5)
+        both = replace(busy("a", 5.0), running=(("a", 5.0), ("b", 5.0)))
+        world.said[world.ref()] = both
+        runner.submit(PauseRequested(None, anyio.current_time()))
+        await anyio.sleep(120)
+        runner.submit(ResumeRequested(None, anyio.current_time()))
+        await anyio.sleep(10)
+        world.said[world.ref()] = busy("b", 5.0)
+        await anyio.sleep(45)
+        assert world.reasons() == []
+        await anyio.sleep(10)
+        assert world.reasons() == [Reason.JOB_TIMEOUT]
+
+
 async def test_a_worker_that_is_told_of_the_time_out_keeps_to_it_by_itself() -> None:
     world = FakeWorld()
     backend = BackendUse(name="laravel", honours=frozenset({"timeout"}))

@@ -62,8 +62,18 @@ async def test_a_check_that_alone_has_changed_is_made_of_the_workers_there_are()
         await anyio.sleep(5.5)
         reload(supervisor.runner("p"), replace(old, health=HealthPolicy(http="http://new/", interval=2)))
         await anyio.sleep(6)
-        assert [at for at, _ in probers.made["http://new/"].asked] == [6, 8, 10]
+        assert [at for at, _ in probers.made["http://new/"].asked] == [7, 9, 11]
         assert world.times("spawn") == [0]
+
+
+async def test_a_shorter_interval_of_checks_does_not_wait_for_the_old_one() -> None:
+    world = FakeWorld()
+    old = plan(health=HealthPolicy(interval=600))
+    async with supervising(world, old) as supervisor:
+        await anyio.sleep(5)
+        reload(supervisor.runner("p"), replace(old, health=HealthPolicy(interval=1)))
+        await anyio.sleep(1.5)
+        assert supervisor.runner("p").readings.at == 6
 
 
 async def test_a_check_changed_while_a_change_goes_through_stays_when_that_is_taken_back() -> None:
@@ -165,6 +175,7 @@ async def test_a_pool_that_is_being_removed_says_so_until_it_is_gone() -> None:
         tasks.start_soon(supervisor.remove, "p", "a test")
         await anyio.sleep(1)
         assert (set(supervisor.leaving), supervisor.names) == ({"p"}, ("p",))
+        assert supervisor.probed().pools == ()
         await anyio.sleep(5)
         assert (set(supervisor.leaving), supervisor.names) == (set(), ())
 

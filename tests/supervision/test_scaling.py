@@ -233,6 +233,21 @@ async def test_a_paused_pool_is_not_scaled_and_goes_on_when_it_is_resumed() -> N
         assert runner.pool.desired > 5
 
 
+async def test_what_a_paused_pool_comes_back_with_is_not_given_to_others() -> None:
+    world = FakeWorld()
+    world.queues = {"a": FakeQueue(ready=50), "b": FakeQueue(ready=50)}
+    specs = [scaled(name, target=1.0, max_step=10, pause="drain") for name in "ab"]
+    async with supervising(world, *specs) as supervisor:
+        supervisor.scaler.total = 10
+        await anyio.sleep(30)
+        supervisor.submit("a", PauseRequested(None, anyio.current_time()))
+        await anyio.sleep(30)
+        supervisor.submit("a", ResumeRequested(None, anyio.current_time()))
+        for _ in range(30):
+            await anyio.sleep(1)
+            assert len(world.alive) <= 10
+
+
 async def test_a_pause_forgets_nothing_that_was_learnt() -> None:
     world = world_with(FakeQueue(ready=0))
     async with pool_of(world, scaled(strategy="latency")) as runner:

@@ -36,6 +36,9 @@ def scaling(spec: PoolSpec, written: PoolTable) -> Iterator[tuple[tuple[str, ...
         return
     if spec.max_workers is None:
         yield ("workers", "autoscale"), "are to be scaled, between which bounds? write workers = { min = 1, max = 10 }"
+    if spec.restart.mode != "always":
+        why = f'"{spec.restart.mode}" may leave a slot empty for good, and the scaler counts on it; write "always"'
+        yield ("restart.policy", "autoscale"), why
     if (policy.strategy == "python") != (policy.python is not None):
         why = 'strategy "python" and the function go together; write python = "myapp.scaling:workers"'
         yield ("autoscale.strategy", "autoscale.python"), why
