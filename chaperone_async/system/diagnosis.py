@@ -65,8 +65,12 @@ def _program_unusable(
             return cannot("the interpreter in its first line is missing; correct that line")
         if _mode(Path(directory or ".", program)):
             return cannot("the interpreter in its first line is missing; correct that line")
-        place = "" if program.startswith("/") else f" in {directory or str(Path.cwd())!r}"
-        return cannot(f"no such file{place}; correct the path")
+        if program.startswith("/"):
+            return cannot("no such file; correct the path")
+        place = directory or _here()
+        if place is None:
+            return cannot("the supervisor's own directory is no more; set directory, or give the full path")
+        return cannot(f"no such file in {place!r}; correct the path")
     if error.errno == errno.EACCES:
         if "/" in program and S_ISDIR(_mode(Path(directory or ".", program))):
             return cannot("it is a directory; name a program")
@@ -74,6 +78,14 @@ def _program_unusable(
     if error.errno == errno.ENOEXEC:
         return cannot("exec format error; begin a script with #!, or build the program for this machine")
     return cannot(f"{error.strerror or error}; correct the command")
+
+
+def _here() -> str | None:
+    """None: it has been removed."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return None
 
 
 def _mode(path: Path) -> int:

@@ -262,7 +262,9 @@ def _usual_places() -> tuple[Path, ...]:
     # A user's own runtime directory would be closed to workers that run as somebody else, as only root's can.
     runtime = os.environ.get("XDG_RUNTIME_DIR", "") if os.geteuid() else "/run"
     # Shared memory is the one place that is always writable and never a disk, where each socket costs 0.4 ms.
-    places = (own, "/dev/shm", runtime, tempfile.gettempdir(), "/tmp")  # noqa: S108  a directory of ours, by mkdtemp
+    # Not tempfile.gettempdir(), which raises where nothing else can be written.
+    temporary = os.environ.get("TMPDIR", "")
+    places = (own, "/dev/shm", runtime, temporary, "/tmp")  # noqa: S108  a directory of ours, by mkdtemp
     return tuple(Path(place) for place in places if place)
 
 

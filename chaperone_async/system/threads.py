@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from threading import Condition, Thread, get_ident
@@ -48,16 +49,26 @@ class DaemonThreads:
     async def run(self, function: Callable[..., T], *arguments: object) -> T:
         """What the function returns or raises. Cancelled: a call that has not begun never will."""
         future: Future[_Outcome] = Future()
+        entry = future, partial(copy_context().run, function, *arguments)
         with self._changed:
-            self._calls.append((future, partial(copy_context().run, function, *arguments)))
+            self._calls.append(entry)
             if self._idle < len(self._calls) and self._threads < self._limit:
                 self._start_thread()
             self._changed.notify()
-        # an exception set in the future itself would not always arrive as the same object
-        answer, error = await asyncio.wrap_future(future)
+        try:
+            # an exception set in the future itself would not always arrive as the same object
+            answer, error = await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            self._give_up(entry)
+            raise
         if error is not None:
             raise error
         return cast("T", answer)
+
+    def _give_up(self, entry: _Call) -> None:
+        """Where all threads hang, nobody would ever take it out."""
+        with self._changed, suppress(ValueError):
+            self._calls.remove(entry)
 
     def _start_thread(self) -> None:
         """For the last call."""

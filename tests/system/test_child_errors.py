@@ -42,6 +42,14 @@ async def test_the_program(tmp_path: Path) -> None:
     assert "null byte" in await error_of(("a\0b",))
 
 
+async def test_where_the_supervisors_own_directory_is_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "release-1"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert "the supervisor's own directory is no more; set directory" in await error_of(("./worker.sh",))
+
+
 async def test_the_directory_is_told_from_the_program(tmp_path: Path) -> None:
     file = program(tmp_path / "file", "")
     assert f"directory '{tmp_path}/x': no such directory" in await error_of(

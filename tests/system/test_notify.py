@@ -396,3 +396,15 @@ async def test_a_place_that_cannot_be_used_is_passed_over(tmp_path: Path, monkey
     assert not address.startswith(str(tmp_path))
     sockets.close()
     assert not Path(address).parents[1].exists()
+
+
+async def test_no_other_place_is_needed_than_the_one_that_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError("no usable temporary directory")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    sockets = NotifySockets()
+    try:
+        assert sockets.open(REF, None, None)
+    finally:
+        sockets.close()

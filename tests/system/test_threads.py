@@ -1,8 +1,10 @@
 """Threads that may be abandoned."""
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from contextvars import ContextVar
 
 import anyio
@@ -74,6 +76,32 @@ async def test_a_call_given_up_before_it_began_never_begins_and_its_thread_is_fr
     assert await pool.run(lambda: "free") == "free"
     assert begun == []
     assert len(pool) == 1
+
+
+async def test_a_call_given_up_while_all_threads_hang_leaves_nothing_behind() -> None:
+    pool, running, release = DaemonThreads(1, "t"), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        running.set()
+        release.wait()
+
+    class Held:
+        """Something of the user's."""
+
+    async def give_up() -> "weakref.ref[Held]":
+        held = Held()
+        with anyio.move_on_after(0.01):
+            await pool.run(id, held)
+        return weakref.ref(held)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(pool.run, hang)
+        while not running.is_set():
+            await anyio.sleep(0.001)
+        left = await asyncio.create_task(give_up())
+        gc.collect()
+        assert left() is None
+        release.set()
 
 
 async def test_an_idle_thread_ends_and_another_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,8 +60,15 @@ def _may(root: Path, *capabilities: int) -> bool:
 
 def _file_system() -> Finding:
     if os.statvfs("/").f_flag & os.ST_RDONLY:
-        return Finding("root directory", "ok", f"read-only, as it should be; writable is {tempfile.gettempdir()}")
+        return Finding("root directory", "ok", f"read-only, as it should be; {_writable()}")
     return Finding("root directory", "ok", "writable; chaperone needs only /run or /tmp, so it may be read-only")
+
+
+def _writable() -> str:
+    try:
+        return f"writable is {tempfile.gettempdir()}"
+    except OSError:
+        return "nor can anything be written to /tmp"
 
 
 def _notify_sockets() -> Finding:
