@@ -97,7 +97,7 @@ class ProcSampler:
         """Nobody says when a worker needs no more sampling: close what is gone, forget what is long unasked for."""
         for ref, tree in list(self._trees.items()):
             idle = now - tree.sampled_at
-            if idle >= _FORGET_AFTER or (idle >= _SWEEP_EVERY and tree.main.refresh() is Look.GONE):
+            if idle >= _FORGET_AFTER or (idle >= _SWEEP_EVERY and tree.is_gone()):
                 self._drop(ref)
 
 
@@ -108,6 +108,7 @@ class _Tree:
         "_descendants",
         "_descriptors",
         "_lost",
+        "_noticed",
         "_peak",
         "_ticks",
         "_turn",
@@ -128,6 +129,7 @@ class _Tree:
         self._peak = 0
         self._ticks = 0  # at the sample before
         self._lost = 0  # of descendants nobody waited for
+        self._noticed = False  # something has changed that no sample has shown
 
     def has(self, pid: int) -> bool:
         return pid == self.main.pid or pid in self._descendants
@@ -146,8 +148,8 @@ class _Tree:
         """None: the worker is gone."""
         self._turn += 1
         its_turn = self._turn % turns == 0
-        look = self.main.refresh()
-        if look is Look.SAME and not its_turn and not self._descendants and self._usage:
+        look, noticed, self._noticed = self.main.refresh(), self._noticed, False
+        if look is Look.SAME and not noticed and not its_turn and not self._descendants and self._usage:
             if self._usage.cpu_percent:
                 self._usage = replace(self._usage, cpu_percent=0.0)
         else:
@@ -157,6 +159,12 @@ class _Tree:
             self._usage = self._add_up(now - self.sampled_at)
         self.sampled_at = now
         return self._usage
+
+    def is_gone(self) -> bool:
+        """Asked between samples, which must not miss what this look has seen."""
+        look = self.main.refresh()
+        self._noticed |= look is Look.CHANGED
+        return look is Look.GONE
 
     def close(self) -> None:
         for process in self._members():

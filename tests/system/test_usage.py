@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -388,6 +389,20 @@ def test_each_of_many_workers_has_its_turn_within_ten_calls(sampler: ProcSampler
         clock.now += 1
         processes = [sampler.sample(crowd)[REF].processes for _ in range(11)]
         assert processes[-1] == 2
+
+
+def test_what_another_pools_sample_has_seen_of_a_worker_is_not_lost(sampler: ProcSampler, clock: Clock) -> None:
+    others = [(WorkerRef("q", slot, 1), os.getpid()) for slot in range(700)]
+    with running(SLEEPER) as worker:
+        until(lambda: one(sampler, clock, worker.pid).state == "S")
+        for _ in range(11):  # nobody's turn comes soon
+            clock.now += 0.1
+            sampler.sample([(REF, worker.pid), *others])
+        os.kill(worker.pid, signal.SIGSTOP)
+        until(lambda: Path(f"/proc/{worker.pid}/stat").read_text().rpartition(") ")[2][0] == "T")
+        clock.now += 6
+        sampler.sample(others)
+        assert one(sampler, clock, worker.pid).state == "T"
 
 
 def test_linux_gets_the_sampler_made_for_it() -> None:
