@@ -12,14 +12,19 @@ RESERVE = 32
 
 
 def keep_reserve() -> None:
-    """Before anything is opened for a worker. Raises SpawnError when only the reserve is left, OSError when nothing.
+    """Before anything is opened for a worker. Raises SpawnError when only the reserve is left, OSError when nothing."""
+    limit = grow()
+    if limit != resource.RLIM_INFINITY and _lowest_free() >= limit - min(RESERVE, limit // 4):
+        few = f"of {limit} descriptors the last are the supervisor's; raise its limit (ulimit -n, LimitNOFILE=)"
+        raise SpawnError(f"cannot start another worker: too many open files: {few}")
 
-    The soft limit is doubled, up to the hard one, when half of it is in use. One that is enough is left alone, because
-    workers inherit it, and programs that use select() rely on a low one.
-    """
+
+def grow() -> int:
+    """The soft limit is doubled, up to the hard one, when half of it is in use. One that is enough is left alone,
+    because workers inherit it, and programs that use select() rely on a low one. Returns what it is now."""
     limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
-        return
+        return limit
     while _half_is_used(limit) and (limit < hard or hard == resource.RLIM_INFINITY):
         raised = 2 * limit if hard == resource.RLIM_INFINITY else min(2 * limit, hard)
         with suppress(ValueError, OSError):  # some systems allow less than their hard limit
@@ -27,9 +32,7 @@ def keep_reserve() -> None:
         if resource.getrlimit(resource.RLIMIT_NOFILE)[0] == limit:
             break
         limit = raised
-    if _lowest_free() >= limit - min(RESERVE, limit // 4):
-        few = f"of {limit} descriptors the last are the supervisor's; raise its limit (ulimit -n, LimitNOFILE=)"
-        raise SpawnError(f"cannot start another worker: too many open files: {few}")
+    return limit
 
 
 def _half_is_used(limit: int) -> bool:

@@ -1,6 +1,7 @@
 """Clients that are slow, silent, many, or gone: the probes are answered all the same, and the end comes in time."""
 
 import asyncio
+import resource
 import select
 import socket
 import time
@@ -69,6 +70,20 @@ async def test_the_600th_client_is_still_answered_for_the_oldest_goes(canned: Ca
         assert await until_cut_off(slow[0][0]) == b""
         assert not slow[-1][0].at_eof()
         await hang_up(slow)
+
+
+async def test_many_clients_raise_the_limit_of_open_files_before_it_is_reached(canned: Canned, tmp_path: Path) -> None:
+    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with served(canned.face(), tmp_path) as where:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (160, hard))
+            clients = await connect(where.port, 40, b"GET /")
+            async with where.session() as client:
+                assert (await client.get("/livez")).status == 200
+            assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 320
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
+        await hang_up(clients)
 
 
 async def test_a_client_that_sends_no_request_in_time_is_cut_off(canned: Canned, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from chaperone_async.service.http.problems import FAILED, LOG, problem
 from chaperone_async.service.http.route import Handler
+from chaperone_async.system import reserve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class Bounds:
 
 
 DEFAULT = Bounds()
+_A_FEW = 32
 
 
 class Crowd:
@@ -45,6 +47,8 @@ class Crowd:
             self.leave(leaver)
             leaver.cut_off()
         self._members[connection] = None
+        if len(self._members) % _A_FEW == 0:  # what is left must do to look after workers that die
+            reserve.grow()
 
     def refresh(self, connection: "Connection") -> None:
         if connection in self._members:
