@@ -52,13 +52,13 @@ def _raise_surge(turn: Turn) -> None:
 
 def _next(pool: Pool) -> int | None:
     """The due worker that may go now: one of the surge, which serves nobody, before the others."""
-    if pool.ready_count <= min(pool.least_ready, _able(pool)):
+    extra = [pool.slots[index] for index in range(pool.width, len(pool.slots))]
+    if pool.ready_count + sum(map(_has_succeeded, extra)) <= min(pool.least_ready, _able(pool)):
         return None
     surge = pool.slots.first(Lane.DUE, pool.width)
     if surge is not None:
         return surge
-    relieved = sum(_relieves(pool.slots[index]) for index in range(pool.width, len(pool.slots)))
-    spared = relieved if pool.surge else 1
+    spared = sum(map(_relieves, extra)) if pool.surge else 1
     return pool.slots.first(Lane.DUE) if len(pool.rolling) < spared else None
 
 

@@ -205,8 +205,17 @@ def test_a_surge_that_finishes_leaves_the_others_what_they_are() -> None:
     world.send(ev.LimitReached(world.ref(1), Reason.MAX_JOBS, "over", world.now))
     world.spawn_all()
     world.dies(world.ref(2), 0)
-    assert world.states() == ["Fatal", "Running", "Finished"]
     assert world.pool.fatal is None
+    world.obey()
+    assert world.states() == ["Fatal", "Running"]
+
+
+def test_a_roll_goes_on_when_the_replacement_finds_nothing_to_do() -> None:
+    world = running(plan(1, restart=RestartPolicy(mode="on-failure")))
+    world.request(ev.RollRequested)
+    world.spawn_all()
+    world.dies(world.ref(1), 0)
+    assert world.names(world.ref(0)) == ["SIGTERM"]
 
 
 # on_crash
