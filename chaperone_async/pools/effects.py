@@ -1,8 +1,7 @@
 """When what a program asked of a pool has had its effect, or will have none: somebody wants something else by now."""
 
-from chaperone_async.core.goals import is_settled
 from chaperone_async.core.pool import Pool
-from chaperone_async.core.states import Frozen
+from chaperone_async.core.slots import Lane
 
 
 def has_ended(pool: Pool) -> bool:
@@ -14,7 +13,12 @@ def has_stopped(pool: Pool) -> bool:
 
 
 def has_scaled(pool: Pool, workers: int) -> bool:
-    return pool.desired != workers or _is_held(pool) or is_settled(pool)
+    return pool.desired != workers or _is_held(pool) or _is_at_rest(pool)
+
+
+def has_rolled(pool: Pool) -> bool:
+    """A worker that was paused by hand is replaced when it is resumed."""
+    return _is_held(pool) or _is_at_rest(pool)
 
 
 def _is_held(pool: Pool) -> bool:
@@ -22,11 +26,10 @@ def _is_held(pool: Pool) -> bool:
     return pool.hold is not None or pool.fatal is not None
 
 
-def generations(pool: Pool) -> frozenset[int]:
-    """A worker that was paused by hand is replaced when it is resumed."""
-    lives = (slot.life for slot in pool.slots if not isinstance(slot.state, Frozen))
-    return frozenset(life.ref.generation for life in lives if life is not None)
-
-
-def has_rolled(pool: Pool, old: frozenset[int]) -> bool:
-    return _is_held(pool) or (not old & generations(pool) and is_settled(pool))
+def _is_at_rest(pool: Pool) -> bool:
+    """All who live are ready or paused by hand, and nobody is to come. Where slots have given up that is as far as it
+    goes: what waits for one of them, as a roll does for its surge, waits for good."""
+    count = pool.slots.count
+    living = count(Lane.READY) + count(Lane.FROZEN)
+    empty = count(Lane.HELD) + count(Lane.FINISHED) + count(Lane.FATAL) + count(Lane.SURPLUS)
+    return living == pool.live and living + empty == len(pool.slots)

@@ -14,7 +14,7 @@ from chaperone_async.core import events as ev
 from chaperone_async.core.pool import Pool
 from chaperone_async.core.spec import PoolSpec
 from chaperone_async.errors import ChaperoneError
-from chaperone_async.pools.effects import generations, has_ended, has_rolled, has_scaled, has_stopped
+from chaperone_async.pools.effects import has_ended, has_rolled, has_scaled, has_stopped
 from chaperone_async.service.compose import Composed
 from chaperone_async.service.run import supervise
 from chaperone_async.service.views import Views, Wall
@@ -168,8 +168,8 @@ class WorkerPoolSupervisor:
         await self._ask(lambda now: ev.StopRequested(None, now, BY, fatal), has_stopped)
 
     async def scale(self, workers: int) -> None:
-        """Returns when so many are ready, or when somebody wants another number. Before supervise() it sets the
-        configured number."""
+        """Returns when so many are ready or have given up, or when somebody wants another number. Before supervise() it
+        sets the configured number."""
         if workers < 0:
             raise ChaperoneError(f"cannot scale {self.name!r} to {workers}: the least is 0")
         most = (self._unfinished() if self._runner is None else self._runner.pool.spec).max_workers
@@ -189,9 +189,9 @@ class WorkerPoolSupervisor:
         )
 
     async def restart(self) -> None:
-        """Rolling: each replacement is ready before the old one goes. Returns when all have been replaced."""
-        old = generations(self._runner.pool) if self._runner is not None else frozenset()
-        await self._ask(lambda now: ev.RollRequested(None, now, BY), lambda pool: has_rolled(pool, old))
+        """Rolling: each replacement is ready before the old one goes. Returns when all have been replaced, or when the
+        replacements have given up: the old ones then stay."""
+        await self._ask(lambda now: ev.RollRequested(None, now, BY), has_rolled)
 
     async def _ask(self, request: Callable[[float], ev.PoolEvent], effect: Callable[[Pool], bool]) -> None:
         """Inside a callback there is no waiting. A pool that does not run has nothing to be asked."""

@@ -238,3 +238,46 @@ async def test_a_worker_paused_by_hand_is_not_waited_for() -> None:
             await pool.scale(3)
             await pool.restart()
         assert [worker["status"] for worker in pool.status()["workers"]] == ["paused", "running", "running"]
+
+
+NOT_IN_SLOT_1 = ["sh", "-c", "test {slot} != 1 && exec sleep 600"]
+GIVES_UP = {"crash_loop": {"count": 1, "action": "fatal"}}
+
+
+async def test_scale_does_not_wait_for_slots_that_have_given_up() -> None:
+    pool = pool_of(NOT_IN_SLOT_1, restart=GIVES_UP)
+    async with supervised(pool):
+        await eventually(ready(pool))
+        with anyio.fail_after(60):
+            await pool.scale(2)
+            await pool.scale(4)
+        assert [worker["status"] for worker in pool.status()["workers"]] == ["running", "fatal", "running", "running"]
+
+
+async def test_restart_does_not_wait_for_a_replacement_that_has_given_up() -> None:
+    pool = pool_of(NOT_IN_SLOT_1, restart=GIVES_UP)
+    async with supervised(pool):
+        await eventually(ready(pool))
+        before = pids(pool)
+        with anyio.fail_after(60):
+            await pool.restart()
+        assert pids(pool) == before
+
+
+async def test_scale_waits_until_a_crash_loop_is_over(tmp_path: Path) -> None:
+    restart = {"crash_loop": {"count": 1, "early": 0.1}, "backoff": {"initial": 0.05, "max": 0.05}}
+    pool = pool_of(["sh", "-c", f"test -e {tmp_path}/mended && exec sleep 600"], workers=0, restart=restart)
+    ready_then: list[int] = []
+
+    async def scale() -> None:
+        await pool.scale(2)
+        ready_then.append(pool.status()["ready_workers"])
+
+    async with supervised(pool):
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(scale)
+                await eventually(lambda: pool.status()["state"] == "crash_loop" and pool.status()["restarts"] > 2)
+                assert not ready_then
+                (tmp_path / "mended").touch()
+        assert ready_then == [2]
