@@ -168,3 +168,5 @@ def test_a_flood_is_followed_with_losses_that_are_told_and_stops_nobody(
         follower.process.send_signal(signal.SIGCONT)
         follower.until("lines lost")
         assert follower.end(signal.SIGINT) == 0
+    service.stop()
+    assert "Traceback" not in service.log()

@@ -3,12 +3,15 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import anyio
+from aiohttp import web
+
+from chaperone_async.service.http.route import Route
 
 PATIENCE = 60.0
 
@@ -113,6 +116,40 @@ async def connect(port: int, path: str, *, window: int | None = None, **headers:
     with anyio.fail_after(PATIENCE):
         head = (await chunks.readuntil(b"\r\n\r\n")).decode()
     return Reader(head, chunks, writer)
+
+
+@dataclass
+class Watched:
+    """A route, with what comes of one request to it."""
+
+    route: Route
+    protocol: web.RequestHandler | None = None
+    outcome: web.StreamResponse | BaseException | None = None
+
+    @property
+    def watching(self) -> Route:
+        return replace(self.route, handler=self._answer)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.protocol = request.protocol
+        try:
+            self.outcome = await self.route.handler(request)
+        except BaseException as error:
+            self.outcome = error
+            raise
+        return self.outcome
+
+    async def until_waiting(self, more: Callable[[], object]) -> None:
+        """For its client to read: there is `more` until then."""
+        with anyio.fail_after(PATIENCE):
+            while self.protocol is None or self.protocol._drain_waiter is None:
+                more()
+                await asyncio.sleep(0)
+
+    async def until_answered(self) -> None:
+        with anyio.fail_after(PATIENCE):
+            while self.outcome is None:
+                await asyncio.sleep(0.002)
 
 
 @asynccontextmanager

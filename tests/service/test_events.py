@@ -16,11 +16,11 @@ from aiohttp import web
 from chaperone_async.core.actions import Announce
 from chaperone_async.service.http.app import make_app
 from chaperone_async.service.http.connection import Bounds
-from chaperone_async.service.http.events import BEHIND
+from chaperone_async.service.http.events import BEHIND, ROUTES
 from chaperone_async.service.http.streams import STREAMS, Pace, Streams
 from chaperone_async.supervision.journal import Journal
 from tests.service.canned import Canned, served, spec, up
-from tests.service.reading import PATIENCE, Reader, connect, reading
+from tests.service.reading import PATIENCE, Reader, Watched, connect, reading
 
 EVENTS = "/api/v1/events"
 PATIENT = Pace(goodbye=PATIENCE)
@@ -212,6 +212,17 @@ async def test_a_client_that_was_told_nothing_yet_misses_nothing_when_it_comes_b
         tell(canned, kind="pool.fatal")
         async with reading(where.port, f"{EVENTS}?kind=pool.fatal&last_event_id=000000-3") as stream:
             assert (await stream.take(1))[0].data["seq"] == 4
+
+
+async def test_a_client_that_breaks_off_while_it_is_waited_for_is_no_error(canned: Canned, tmp_path: Path) -> None:
+    watched = Watched(*ROUTES)
+    async with served(canned.face(), tmp_path, routes=[watched.watching]) as where:
+        deaf = await connect(where.port, EVENTS, window=4096, Accept="text/event-stream")
+        await until_readers(canned, 1)
+        await watched.until_waiting(lambda: tell(canned, 10))
+        deaf.kill()
+        await watched.until_answered()
+    assert isinstance(watched.outcome, web.StreamResponse)
 
 
 async def test_what_is_no_longer_known_is_a_gap_that_says_how_much(canned: Canned, tmp_path: Path) -> None:

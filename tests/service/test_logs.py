@@ -2,18 +2,23 @@
 
 import asyncio
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from aiohttp import web
 
 from chaperone_async.core.events import WorkerRef
 from chaperone_async.core.spread import worker_id
+from chaperone_async.service.http.logs import ROUTES
 from chaperone_async.service.http.unread import CAPACITY, Unread
+from chaperone_async.system.ports import OutputSink
 from tests.core.world import World
 from tests.service.canned import Canned, served, spec, up
-from tests.service.reading import PATIENCE, connect, reading
+from tests.service.reading import PATIENCE, Watched, connect, reading
 
 POOL = "/api/v1/pools/emails"
 
@@ -234,6 +239,56 @@ async def test_a_slow_follower_loses_lines_is_told_how_many_and_goes_on(
         sink(ref, b"and on\n")
         assert await deaf.text("and on\n") == "and on\n"
         deaf.kill()
+
+
+async def test_a_follower_that_breaks_off_while_it_is_waited_for_is_no_error(
+    canned: Canned, emails: World, tmp_path: Path
+) -> None:
+    watched = Watched(next(route for route in ROUTES if "{id}" in route.path))
+    async with served(canned.face(), tmp_path, routes=[watched.watching]) as where:
+        deaf = await connect(where.port, f"{POOL}/workers/0/logs?follow=true", window=4096)
+        await until_followers(canned, 1)
+        await watched.until_waiting(lambda: canned.processes.write(emails.ref(0), "x" * 9999))
+        deaf.kill()
+        await watched.until_answered()
+    assert isinstance(watched.outcome, web.StreamResponse)
+    assert not canned.processes.followers
+
+
+async def test_a_slot_that_goes_before_it_can_be_followed_leaves_no_follower(
+    canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, follow = canned.supervisor.runner("emails"), canned.processes.follow
+
+    def vanish(pool: str | None, sink: OutputSink) -> Callable[[], None]:
+        runner.pool = replace(runner.pool, desired=1, slots=runner.pool.slots.pop())
+        return follow(pool, sink)
+
+    monkeypatch.setattr(canned.processes, "follow", vanish)
+    async with (
+        served(canned.face(), tmp_path) as where,
+        reading(where.port, f"{POOL}/workers/1/logs?follow=true", accept="*/*") as stream,
+    ):
+        await until_followers(canned, 1)
+        canned.processes.write(WorkerRef("emails", 1, 99), "back again")
+        assert await stream.text("\n") == "back again\n"
+    await until_followers(canned, 0)
+
+
+async def test_old_lines_that_cannot_be_read_leave_no_follower(
+    canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(ref: WorkerRef, lines: int) -> list[str]:
+        raise RuntimeError("cannot be read")
+
+    monkeypatch.setattr(canned.processes, "output", fail)
+    watched = Watched(next(route for route in ROUTES if "{id}" in route.path))
+    async with served(canned.face(), tmp_path, routes=[watched.watching]) as where:
+        stream = await connect(where.port, f"{POOL}/workers/0/logs?follow=true")
+        await watched.until_answered()
+        stream.kill()
+    assert isinstance(watched.outcome, RuntimeError)
+    assert not canned.processes.followers
 
 
 async def test_what_waits_for_a_follower_is_bounded() -> None:

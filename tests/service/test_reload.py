@@ -1,5 +1,6 @@
 """POST /reload where there is nothing to reload, and the plan as a document."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,3 +61,19 @@ def test_what_a_backend_can_do_is_shown_in_an_order_of_its_own(tmp_path: Path) -
     json_response(document)
     (difference,) = document["pools"][0]["differences"]
     assert difference == {"key": "backend.honours", "old": [], "new": ["sleep", "timeout", "tries"], "rolling": True}
+
+
+def test_values_that_are_not_utf_8_are_shown_escaped(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[pools.emails]\ncommand = 'run ${PLACE}'\nenv.A = '${PLACE}'\n")
+    config = load(tmp_path / "c.toml", {"PLACE": os.fsdecode(b"caf\xe9")})
+    old = replace(config.pools[0], command=("run",), launch=Launch())
+    plan = replace(planned(config, old, config.pools[0]), warnings=("caf\udce9 is nowhere",))
+
+    document = plan_document(plan)
+
+    json_response(document)
+    assert document["warnings"] == [r"caf\udce9 is nowhere"]
+    assert {each["key"]: each["new"] for each in document["pools"][0]["differences"]} == {
+        "command": ["run", r"caf\udce9"],
+        "env.A": r"caf\udce9",
+    }

@@ -113,6 +113,17 @@ class Chaperone:
         assert "Traceback" not in ended.stderr, ended.stderr
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 
+    def unread(self, *words: str) -> Ended:
+        """As behind it `| head` that has read enough already."""
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open(writer, "w") as stdout:
+            ended = subprocess.run(
+                self.argv(*words), cwd=self.directory, env=self.env, stdout=stdout, stderr=subprocess.PIPE, text=True,
+                timeout=30, check=False,
+            )  # fmt: skip
+        return Ended(ended.returncode, "", ended.stderr)
+
     def write(self, text: str, name: str = "chaperone.toml") -> Path:
         path = self.directory / name
         path.write_text(text)

@@ -101,6 +101,22 @@ async def test_what_does_not_end_in_time_is_told_so_and_goes_on(type_: Type, sta
     assert ended.err == f"{told} {operation['id']}`\n"
 
 
+async def test_what_goes_on_when_nobody_reads_any_more_is_not_said_to_be_done(
+    chaperone: Chaperone, stage: Stage
+) -> None:
+    words = ["stop", "slow", "--wait", "--url", f"unix:{stage.where.unix}"]
+    ended = await to_thread.run_sync(partial(chaperone.unread, *words))
+    told = "waited no longer, for nobody reads how it goes; what was begun goes on, see `chaperone operations`"
+    assert (ended.code, ended.err) == (1, f"chaperone: {told}\n")
+
+
+async def test_a_failure_after_output_that_nobody_reads_is_still_one(chaperone: Chaperone, stage: Stage) -> None:
+    await stage.post("/pools/sms/stop?wait=30")
+    words = ["pause", "sms", "--wait", "--format", "json", "--url", f"unix:{stage.where.unix}"]
+    ended = await to_thread.run_sync(partial(chaperone.unread, *words))
+    assert (ended.code, ended.err) == (1, "chaperone: pause sms failed: it was resumed or stopped meanwhile\n")
+
+
 async def test_what_has_ended_while_another_was_waited_for_is_done(type_: Type) -> None:
     ended = await type_("stop slow sms --wait --timeout 2")
     assert ended.code == 1

@@ -111,6 +111,16 @@ def test_a_stream_that_was_cut_is_taken_up_after_the_last_event(chaperone: Chape
     ]
 
 
+def test_an_event_that_was_cut_off_before_its_end_is_asked_for_again(chaperone: Chaperone, serve: Serve) -> None:
+    whole = f"id: a1b2c3-2\nevent: worker.started\ndata: {json.dumps(event(2))}"
+    first = stream(f"id: a1b2c3-1\nevent: worker.started\ndata: {json.dumps(event(1))}") + f"{whole}\n"
+    second = stream(whole, 'event: stream.ended\ndata: {"why": "enough"}')
+    server = serve(InTurn(answers=[first, second]))
+    ended = chaperone("events", "-f", "--format", "json", "--url", server.address)
+    assert (ended.code, [json.loads(line)["seq"] for line in ended.out.splitlines()]) == (0, [1, 2])
+    assert [headers.get("Last-Event-ID") for _, headers in server.requests] == [None, "a1b2c3-1"]
+
+
 def test_following_nobody_is_unreachable_at_once(chaperone: Chaperone, tmp_path: Path) -> None:
     ended = chaperone("events", "-f", "--url", f"unix:{tmp_path}/nobody.sock")
     assert (ended.code, ended.out) == (3, "")

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from chaperone_async.service.cli.probe import Question, read_question
-from tests.service_cli.conftest import Chaperone, Serve
+from tests.service_cli.conftest import Chaperone, Ended, Serve
 from tests.service_cli.documents import pool, problem
 
 READY = (200, "[+]emails ok\nreadyz check passed")
@@ -32,6 +32,11 @@ def test_an_unready_supervisor_is_its_failing_reasons_on_one_line_and_exit_1(
     server = serve({"/readyz?verbose": UNREADY})
     ended = chaperone("ready", CHAPERONE_URL=server.address)
     assert (ended.code, ended.out) == (1, "emails failed: 0 of 5 ready; draining failed: asked to\n")
+
+
+def test_an_answer_that_nobody_reads_is_in_the_exit_code(chaperone: Chaperone, serve: Serve) -> None:
+    assert chaperone.unread("ready", "--url", serve({"/readyz?verbose": UNREADY}).address) == Ended(1, "", "")
+    assert chaperone.unread("ready", "--url", serve({"/readyz?verbose": READY}).address) == Ended(0, "", "")
 
 
 def test_a_reason_that_the_terminal_cannot_spell_is_told_all_the_same(chaperone: Chaperone, serve: Serve) -> None:

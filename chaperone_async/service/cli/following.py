@@ -67,17 +67,18 @@ class _Reader:
         self.last_id = ""
 
     def read(self, lines: Iterable[str]) -> Iterator[Message]:
-        kind, data, self.heard = "message", "", False
+        kind, data, number, self.heard = "message", "", self.last_id, False
         for line in lines:
             self.began = self.heard = True
             name, _, value = line.partition(": ")
             if name == "id":
-                self.last_id = value
+                number = value
             elif name == "event":
                 kind = value
             elif name == "data":
                 data += value
             elif not line:
+                self.last_id = number  # not before: what is cut off here has not been read
                 if data:
                     yield Message(kind, json.loads(data))
                 kind, data = "message", ""

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable
 from errno import EDQUOT, ENOSPC
 from io import TextIOWrapper
+from typing import TextIO
 
 from chaperone_async.errors import ChaperoneError, ConfigError
 
@@ -46,36 +47,51 @@ def settle(command: Callable[[], int]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    code = None
     try:
-        code = command()
+        code = _answer(command)
         sys.stdout.flush()
-    except ChaperoneError as error:
-        for line in str(error).splitlines():
-            print(f"chaperone: {line}", file=sys.stderr)
-        return next((code for kind, code in _CODES if isinstance(error, kind)), NO)
-    except UnicodeEncodeError as error:
-        if not any(error.object in word for word in sys.argv):
-            raise
-        print(f"chaperone: cannot ask for {error.object!r}: names and ids are UTF-8, and it is not", file=sys.stderr)
-        return BAD_USAGE
     except BrokenPipeError:  # `| head` has seen enough
-        _forget_stdout()
-        return DONE
+        _forget(sys.stdout)
+        return DONE if code is None else code
     except OSError as error:
         if error.errno not in {ENOSPC, EDQUOT} or error.filename is not None:
             raise
-        print(f"chaperone: cannot write the output: {str(error.strerror).lower()}", file=sys.stderr)
-        _forget_stdout()
-        return NO
+        _complain(f"cannot write the output: {str(error.strerror).lower()}")
+        _forget(sys.stdout)
+        return code or NO
     except KeyboardInterrupt:
         return INTERRUPTED
     return code
 
 
-def _forget_stdout() -> None:
+def _answer(command: Callable[[], int]) -> int:
+    try:
+        return command()
+    except ChaperoneError as error:
+        for line in str(error).splitlines():
+            _complain(line)
+        return next((code for kind, code in _CODES if isinstance(error, kind)), NO)
+    except UnicodeEncodeError as error:
+        if not any(error.object in word for word in sys.argv):
+            raise
+        _complain(f"cannot ask for {error.object!r}: names and ids are UTF-8, and it is not")
+        return BAD_USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _complain(line: str) -> None:
+    try:
+        print(f"chaperone: {line}", file=sys.stderr)
+    except BrokenPipeError:  # `2>&1 | head`: the exit code still tells
+        _forget(sys.stderr)
+
+
+def _forget(stream: TextIO) -> None:
     """What is still buffered would fail once more when the interpreter ends."""
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
+    os.dup2(null, stream.fileno())
     os.close(null)
 
 

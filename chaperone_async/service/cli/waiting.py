@@ -49,9 +49,13 @@ class Progress:
 
 
 def wait_for_all(client: "Client", begun: list[Document], limit: float | None, progress: Progress) -> list[Document]:
-    """As they are in the end, or when `limit` seconds have passed."""
+    """As they are in the end, or when `limit` seconds have passed. Raises UnfulfilledError when nobody reads on."""
     deadline = time.monotonic() + (inf if limit is None else limit)
-    return [_wait(client, operation, deadline, progress) for operation in begun]
+    try:
+        return [_wait(client, operation, deadline, progress) for operation in begun]
+    except BrokenPipeError:  # `| head`: unlike a list, what goes on is not seen by having read a part of it
+        advice = "what was begun goes on, see `chaperone operations`"
+        raise UnfulfilledError(f"waited no longer, for nobody reads how it goes; {advice}") from None
 
 
 def _wait(client: "Client", operation: Document, deadline: float, progress: Progress) -> Document:

@@ -102,6 +102,7 @@ async def _follow(
 ) -> str | None:  # fmt: skip
     """Why no more can come; None: the server ends, or the client has gone."""
     supervisor, unread, reasons = request.app[FACE].supervisor, Unread(), list[str | None]()
+    lost: ExceptionGroup[ConnectionError] | None = None
 
     async def close_when_over() -> None:
         reasons.append(await source.over())
@@ -110,17 +111,19 @@ async def _follow(
     undo = source.processes.follow(
         source.pool, lambda ref, block: unread.put(ref, block) if source.wants(ref) else None
     )
-    old = source.kept(lines) if lines else []  # nothing lies between these and what follows: nobody has waited
     try:
+        old = source.kept(lines) if lines else []  # nothing lies between these and what follows: nobody has waited
         async with anyio.create_task_group() as tasks:
             with request.app[STREAMS].ending(unread.close):
                 tasks.start_soon(close_when_over)
                 await _send_all(supervisor, unread, old, encode, client, beat)
             tasks.cancel_scope.cancel()
-    except* ConnectionResetError as gone:
-        raise ConnectionResetError("the client has gone") from gone
+    except* ConnectionError as gone:
+        lost = gone  # raised in here, the first releases of Python 3.11 would wrap it in a group once more
     finally:
         undo()
+    if lost is not None:
+        raise ConnectionResetError("the client has gone") from lost
     return reasons[0] if reasons else None
 
 

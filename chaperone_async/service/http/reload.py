@@ -18,6 +18,7 @@ from chaperone_async.service.http.outcome import WaitQuery, answer_operation
 from chaperone_async.service.http.route import Route
 from chaperone_async.service.reload import ReloadPlan, summary
 from chaperone_async.service.settings import SettingChange
+from chaperone_async.supervision.hooks import told
 from chaperone_async.system.config.effective import flat, pool_values
 from chaperone_async.system.config.secrets import MASKED, is_secret_key, mask
 
@@ -46,7 +47,7 @@ def plan_document(plan: ReloadPlan) -> wire.PlanDocument:
         "pools": [_pool(pool, plan.before, after, plan.hidden) for pool in plan.pools.pools],
         "unchanged": list(plan.pools.unchanged),
         "settings": [_setting(setting, plan.hidden) for setting in plan.settings],
-        "warnings": [mask(warning, plan.hidden) for warning in plan.warnings],
+        "warnings": [told(mask(warning, plan.hidden)) for warning in plan.warnings],
     }
 
 
@@ -100,7 +101,7 @@ def _shown(value: Any, hidden: frozenset[str], *, secret: bool = False) -> Any:
         value = sorted(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_shown(item, hidden) for item in value]
-    return mask(str(value), hidden) if isinstance(value, str) or str(value) in hidden else value
+    return told(mask(str(value), hidden)) if isinstance(value, str) or str(value) in hidden else value
 
 
 ROUTES = (

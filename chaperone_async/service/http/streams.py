@@ -69,7 +69,7 @@ class Stream:
         return False
 
     async def send(self, data: bytes) -> None:
-        """Waits for the client to read. Raises ConnectionResetError when it has gone."""
+        """Waits for the client to read. Raises ConnectionError when it has gone."""
         if data:
             await _unharmed(self._response.write(data))
 
@@ -111,7 +111,7 @@ async def stream(
             _bound(request)
             await body(client)
             await client.end()
-    except ConnectionResetError:
+    except ConnectionError:  # not always one of its kinds: aiohttp wakes who waits for a client with the plain one
         return response  # the client has gone, as clients do
     except asyncio.CancelledError:
         client.abort()  # the server ends, and has waited for this client as long as it does

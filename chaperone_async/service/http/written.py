@@ -53,12 +53,12 @@ def of_dead(runner: PoolRunner, death: Death, recorded: Sequence[str] = ()) -> S
 
 
 def of_slot(supervisor: Supervisor, runner: PoolRunner, index: int) -> Source:
-    """Whoever works there."""
+    """Whoever works there. Nothing is kept of one that has gone."""
     return Source(
         processes=runner.processes,
         pool=runner.pool.name,
         wants=lambda ref: ref.slot == index,
-        kept=lambda lines: _of_slots(supervisor, runner, [runner.pool.slots[index]], lines),
+        kept=lambda lines: _of_slots(supervisor, runner, list(runner.pool.slots)[index : index + 1], lines),
         over=partial(_end_of_pool, supervisor, runner),
     )
 
