@@ -140,7 +140,7 @@ class DurableHuey(Huey):
         tasks = list(super().read_periodic(now))
         if timestamp is not None or not isinstance(self.storage, DurableStorage):
             return tasks
-        minute = int(f"{now:%Y%m%d%H%M}")
+        minute = int((now.replace(tzinfo=dt.UTC) if self.utc else now).timestamp() // 60)
         ours = []
         try:
             for task in tasks:

@@ -9,6 +9,7 @@ from huey.storage import BaseStorage
 
 from chaperone_async.huey.database import Database, Sync
 
+_LATE = 5  # minutes
 lease_at_work: ContextVar[int] = ContextVar("lease_at_work", default=0)  # of the job that this thread works on, if any
 
 
@@ -58,13 +59,14 @@ class Values(BaseStorage):
         with self.database.write("normal") as db:
             return _count(db, self.name, key, amount)
 
-    def advance(self, key: str, value: int) -> bool:
-        """Set a counter; False: somebody has done so already."""
+    def advance(self, key: str, minute: int) -> bool:
+        """Note the minute up to which something is done; False: somebody has come as far already. Where a scheduler is
+        late it is a minute behind; further back, the clock was set."""
         with self.database.write("normal") as db:
             changed = db.execute(
                 """insert into counter values (?, ?, ?) on conflict (queue, key) do update set value = excluded.value
-                   where value <> excluded.value""",
-                (self.name, key, value),
+                   where excluded.value > value or excluded.value < value - ?""",
+                (self.name, key, minute, _LATE),
             )
             return changed.rowcount == 1
 

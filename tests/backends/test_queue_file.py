@@ -173,6 +173,31 @@ def test_a_periodic_task_is_put_in_once_a_minute_by_two_schedulers(file: Path, m
     assert len(hueys[0].read_periodic(PAST)) == 1
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "many"),
+    [
+        (0, -1, 0),  # another scheduler was late
+        (0, 1, 1),
+        (0, -120, 1),  # the clock was set back
+        (None, 0, 1),  # noted as releases before have done it
+    ],
+)
+def test_a_late_scheduler_puts_in_no_periodic_task_and_one_whose_clock_was_set_does(
+    file: Path, monkeypatch: pytest.MonkeyPatch, before: int | None, now: int, many: int
+) -> None:
+    huey = DurableHuey("jobs", file)
+    huey.periodic_task(lambda _: True, name="task")(lambda: None)
+
+    def read(minutes: int) -> int:
+        monkeypatch.setattr(DurableHuey, "_get_timestamp", lambda _: PAST + dt.timedelta(minutes=minutes))
+        return len(huey.read_periodic(None))
+
+    assert read(before or 0) == 1
+    if before is None:
+        sql(file, f"update counter set value = {PAST:%Y%m%d%H%M}")
+    assert [read(now), read(now)] == [many, 0]
+
+
 def test_a_periodic_task_is_put_in_though_the_next_one_cannot_be(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     huey = DurableHuey("jobs", file)
     for name in ("first", "second"):
