@@ -12,9 +12,9 @@ import socket
 import sys
 import threading
 import traceback
-from importlib import import_module
 
 from chaperone_async.attendant import Refused, Unavailable
+from chaperone_async.attendant.opening import Openings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,9 +29,8 @@ class Server:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._sending = threading.Lock()
-        self._opening = threading.Lock()
         self._free = threading.Semaphore(AT_ONCE)
-        self._open: dict[tuple[str, str], Any] = {}
+        self._openings = Openings()
 
     def run(self) -> None:
         with self._connection.makefile("r", encoding="utf-8") as lines:
@@ -50,7 +49,8 @@ class Server:
 
     def _answer(self, call: "dict[str, Any]") -> "dict[str, Any]":
         try:
-            return {"value": getattr(self._attendant(call), call["call"])(**call["with"])}
+            attendant = self._openings.get(call["module"], call["settings"])
+            return {"value": getattr(attendant, call["call"])(**call["with"])}
         except Unavailable as error:
             return {"error": _one_line(error), "unavailable": True}
         except Refused as error:
@@ -58,13 +58,6 @@ class Server:
         except BaseException as error:  # noqa: BLE001  the application's modules may raise anything: the caller is told
             traceback.print_exc()
             return {"error": f"{type(error).__name__}: {_one_line(error)}", "unavailable": False}
-
-    def _attendant(self, call: "dict[str, Any]") -> "Any":
-        key = (call["module"], json.dumps(call["settings"], sort_keys=True))
-        with self._opening:  # an application is imported once
-            if key not in self._open:
-                self._open[key] = import_module(call["module"]).attend(call["settings"])
-            return self._open[key]
 
 
 def _one_line(error: BaseException) -> str:

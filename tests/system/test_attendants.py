@@ -1,5 +1,6 @@
 """Attendants, as real processes: they answer, they hang, they die, and nobody waits for them longer than he wants."""
 
+import json
 import os
 import signal
 import sys
@@ -53,6 +54,13 @@ class Attendant:
         return "x" * size
 
 def attend(settings):
+    if "hangs" in settings:
+        threading.Event().wait()
+    if "fails" in settings:
+        with open(settings["fails"], "a") as tries:
+            tries.write("x")
+        time.sleep(0.3)
+        raise Unavailable("it cannot be imported")
     return Attendant(settings)
 """
 
@@ -97,6 +105,31 @@ async def test_a_call_that_hangs_is_given_up_and_holds_up_no_other(office: Offic
     with pytest.raises(QueueUnavailable, match=r"no answer within 0\.1 s"):
         await office.ask("hang", 0.1)
     assert await office.ask("backlog", queues=["a"]) == {"ready": 1, "settings": {}}
+
+
+async def test_an_application_whose_import_hangs_holds_up_no_other(office: Office) -> None:
+    first = await office.ask("pid")
+    with pytest.raises(QueueUnavailable, match=r"no answer within 0\.1 s"):
+        await office.ask("pid", 0.1, '{"hangs": true}')
+    assert await office.ask("pid", 2.0) == first, "it has been opened before"
+    assert await office.ask("pid", settings='{"new": true}') == first
+
+
+async def test_what_cannot_be_imported_is_not_tried_for_each_call(office: Office, tmp_path: Path) -> None:
+    tries = tmp_path / "tries"
+
+    async def ask() -> None:
+        with pytest.raises(QueueUnavailable, match="it cannot be imported"):
+            await office.ask("pid", settings=json.dumps({"fails": str(tries)}))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(ask)
+    assert len(tries.read_text()) <= 3
+    await anyio.sleep(1.5)
+    before = len(tries.read_text())
+    await ask()
+    assert len(tries.read_text()) == before + 1
 
 
 async def test_one_that_has_never_answered_for_long_is_replaced(
