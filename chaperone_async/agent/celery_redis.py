@@ -51,8 +51,10 @@ class RedisConsumer:
     def __init__(self, channel: "Any", *, beats: bool) -> None:
         self._channel, self._beats = channel, beats
         self._wait, self._read, self._append = channel._brpop_start, channel._brpop_read, channel.qos.append  # noqa: SLF001  what is to be done otherwise
+        self._restore = channel._do_restore_message  # noqa: SLF001  as above
         self._waiting = False  # there was nothing to be taken
         channel.qos.append = self._note
+        channel._do_restore_message = self._give_up  # noqa: SLF001  as above
         channel.handlers["BRPOP"] = self._hear
         if channel.ack_emulation and _can_run_scripts(channel):  # else it is to keep nothing of what was taken
             channel._brpop_start = self._ask  # noqa: SLF001  as above
@@ -84,6 +86,11 @@ class RedisConsumer:
     def _note(self, message: "Any", delivery_tag: str) -> None:
         message._raw[HOLDER] = _WORKER  # noqa: SLF001  what is written, and nothing else is: kombu reads its own keys only
         self._append(message, delivery_tag)
+
+    def _give_up(self, payload: "dict[str, Any]", *args: "Any", **options: "Any") -> None:
+        """What goes back into its queue is nobody's: a worker without this agent would leave the name in it."""
+        payload.pop(HOLDER, None)
+        self._restore(payload, *args, **options)
 
 
 def _can_run_scripts(channel: "Any") -> bool:

@@ -3,6 +3,7 @@ class that $CHAPERONE_RQ_WORKER names, by default RQ's own.
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -77,12 +78,15 @@ class Worker(Base):
     _job: notify.Job | None = None
     _is_ready = False
 
+    def check_for_suspension(self, burst: bool) -> None:  # noqa: FBT001  RQ's
+        """While `rq suspend` lasts this does not return, and RQ's heartbeats go on."""
+        self._say_ready()
+        super().check_for_suspension(burst)
+
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[Job, Queue] | None:
-        if not self._is_ready:  # by now it is registered, and listens to signals
-            self._is_ready = True
-            notify.ready()
+        self._say_ready()
         kind, self.queue_class = self.queue_class, marking(self.queue_class)
         try:
             taken = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
@@ -122,10 +126,23 @@ class Worker(Base):
         if not self.is_horse and not isinstance(self, SimpleWorker):  # which falls silent with each job
             notify.heartbeat()
 
+    def _say_ready(self) -> None:
+        """By now it is registered, and listens to signals."""
+        if not self._is_ready:
+            self._is_ready = True
+            notify.ready()
+
     def _end(self, error: str | None) -> None:
         if self._job is not None and error is not None:
             self._job.end(error or None)
             self._job = None
+
+
+def _start_though_suspended() -> None:
+    """`rq worker` refuses to, which would be a crash here. One that runs waits for `rq resume`."""
+    command = sys.modules.get("rq.cli.workers")
+    if command is not None:
+        vars(command)["is_suspended"] = lambda *_: False
 
 
 def _name(job: Job) -> str:
@@ -156,3 +173,6 @@ def _describe(error: BaseException | None) -> str:
         return f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001  the user's own __str__ is broken, and must not hide the user's own error
         return type(error).__name__
+
+
+_start_though_suspended()

@@ -1,7 +1,8 @@
 """Of SAQ's queues, in Redis or PostgreSQL: what waits, and what a dead worker had, which goes back.
 
 A job is a worker's once the worker has written its id into it, a moment after it has taken the job. What a worker took
-and did not live to mark is nobody's: it is recognized by being so for longer than that moment.
+and did not live to mark is nobody's: it is recognized by being so for longer than that moment, since a living
+worker whose loop is held up by one job marks the next one late.
 """
 
 import asyncio
@@ -16,11 +17,11 @@ from chaperone_async.attendant.loop import Loop, check_queue, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
 
-_MOMENT = 2.0  # seconds
+_LOOKS, _PAUSE = 7, 0.5  # seconds between looks; in all less than the supervisor waits in its end
 _RECLAIM = 9.0
+_NAMED = 3  # jobs
 _SEND = 30.0
 
 
@@ -54,27 +55,38 @@ class Attendant:
 
     async def _reclaim(self, worker_id: str, *, blamed: bool) -> int:
         taken = await self._stored.taken()
-        many = await self._put_back((job for job, owner in taken if owner == worker_id), blamed=blamed)
-        unmarked = {job.key for job, owner in taken if owner is None}
-        if unmarked:
-            await asyncio.sleep(_MOMENT)
-            later = await self._stored.taken()
-            lost = (job for job, owner in later if owner is None and job.key in unmarked)
-            many += await self._put_back(lost, blamed=blamed)
+        aborted: list[Job] = []
+        many = 0
+        for job in (job for job, owner in taken if owner == worker_id):
+            if self._deaths.is_last(job.key, blamed=blamed):
+                await self._stored.queue.finish(job, Status.ABORTED, error="it has cost its worker's life too often")
+                aborted.append(job)
+            else:
+                await self._put_back(job)
+                many += 1
+        for job in await self._nobodys({job.key for job, owner in taken if owner is None}):
+            await self._put_back(job)  # it has not begun: nothing is its fault
+            many += 1
+        if aborted:
+            raise Refused(_given_up(aborted, many))
         return many
 
-    async def _put_back(self, jobs: "Iterable[Job]", *, blamed: bool) -> int:
+    async def _nobodys(self, keys: "set[str]") -> "list[Job]":
+        """Those that nobody marks while we look."""
+        jobs: list[Job] = []
+        for _ in range(_LOOKS if keys else 0):
+            await asyncio.sleep(_PAUSE)
+            jobs = [job for job, owner in await self._stored.taken() if owner is None and job.key in keys]
+            keys = {job.key for job in jobs}
+            if not keys:
+                break
+        return jobs
+
+    async def _put_back(self, job: Job) -> None:
         """Just as SAQ does it with jobs of a worker that ends: however often they may be tried."""
-        queue, many = self._stored.queue, 0
-        for job in jobs:
-            if self._deaths.is_last(job.key, blamed=blamed):
-                await queue.finish(job, Status.ABORTED, error="it has cost its worker's life too often")
-                continue
-            job.scheduled = 0  # else SAQ would hand it out a second time
-            job.worker_id = None
-            await queue.retry(job, "its worker died")
-            many += 1
-        return many
+        job.scheduled = 0  # else SAQ would hand it out a second time
+        job.worker_id = None
+        await self._stored.queue.retry(job, "its worker died")
 
     def send(self, name: str, args: "list[Any]", kwargs: "dict[str, Any]", queue: str) -> str:
         if args:
@@ -162,6 +174,14 @@ class InPostgres:
             cursor = await connection.execute(query, {"queue": self.queue.name, **values})
             found: list[Any] = await cursor.fetchall()
             return found
+
+
+def _given_up(aborted: "list[Job]", put_back: int) -> str:
+    """SAQ keeps no list of such jobs that anybody would see."""
+    which = ", ".join(f"{job.function} {job.key}" for job in aborted[:_NAMED])
+    more = f" and {len(aborted) - _NAMED} more" if len(aborted) > _NAMED else ""
+    others = f"; {put_back} other{'' if put_back == 1 else 's'} put back" if put_back else ""
+    return f"aborted, since too many workers have died with it: {which}{more}{others}"
 
 
 def _since(job: Job | None) -> float | None:

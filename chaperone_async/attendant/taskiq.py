@@ -57,7 +57,8 @@ class Attendant:
 
     def reclaim(self, worker: "dict[str, Any]") -> int:
         if self._is_stream:
-            return self._loop.run(self._reclaim(worker["id"], blamed=worker.get("blamed", True)), _RECLAIM)
+            suspects = worker["jobs"] if worker.get("blamed", True) else []
+            return self._loop.run(self._reclaim(worker["id"], frozenset(suspects)), _RECLAIM)
         lost = len(worker["jobs"])
         if self._is_list and lost:
             what = "1 task is lost" if lost == 1 else f"{lost} tasks are lost"
@@ -105,7 +106,8 @@ class Attendant:
             "oldest_age": time.time() - int(first[0][0].split(b"-")[0]) / 1000 if first else None,
         }
 
-    async def _reclaim(self, worker_id: str, *, blamed: bool) -> int:
+    async def _reclaim(self, worker_id: str, suspects: frozenset[str]) -> int:
+        """`suspects`: the tasks that it had begun. What it had only fetched has cost it nothing."""
         broker, redis, many = self._broker, self._redis(), 0
         group = broker.consumer_group_name
         for stream in self._names():
@@ -115,11 +117,13 @@ class Attendant:
             is_shared = len(groups) > 1
             while left := await redis.xpending_range(stream, group, "-", "+", _PAGE, consumername=worker_id):
                 for each in left:
-                    many += await self._put_back(redis, stream, each["message_id"], is_shared=is_shared, blamed=blamed)
+                    many += await self._put_back(redis, stream, each["message_id"], suspects, is_shared=is_shared)
             await redis.xgroup_delconsumer(stream, group, worker_id)
         return many
 
-    async def _put_back(self, redis: "Any", stream: str, number: bytes, *, is_shared: bool, blamed: bool) -> int:
+    async def _put_back(
+        self, redis: "Any", stream: str, number: bytes, suspects: frozenset[str], *, is_shared: bool
+    ) -> int:
         broker = self._broker
         group = broker.consumer_group_name
         found = await redis.xrange(stream, number, number)
@@ -127,7 +131,8 @@ class Attendant:
             await redis.xack(stream, group, number)
             return 0
         fields = found[0][1]
-        if self._deaths.is_last(self._task_of(fields, number), blamed=blamed):  # it waits as taskiq alone has it wait
+        task = self._task_of(fields, number)
+        if self._deaths.is_last(task, blamed=task in suspects):  # it waits as taskiq alone has it wait
             await redis.xclaim(stream, group, PARKED, 0, [number], justid=True)
             return 0
         if is_shared:

@@ -1,12 +1,16 @@
 """Pools of Celery workers, at a real Redis and a real RabbitMQ."""
 
+import json
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kombu import Connection
+from redis import Redis
 
+from chaperone_async.agent.celery_redis import HOLDER, RedisConsumer
 from tests.backends.celery_shop import LATE, QUEUE, Shop, backlog, failed
 from tests.backends.promises import JOBS, lossless
 from tests.backends.servers import Run
@@ -143,6 +147,29 @@ def test_when_a_worker_is_killed_its_jobs_in_redis_go_back_at_once(
     shop.say("go")
     service.until(lambda: shop.done == [0, 1, 2, 3])
     service.until(lambda: backlog(service).get("reserved") == 0)
+
+
+@pytest.mark.parametrize("by", ["the worker", "its channel", "the visibility timeout"])
+def test_a_message_that_goes_back_bears_the_name_of_its_worker_no_more(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """Or the next, without our agent, would have it in the other's name."""
+    monkeypatch.setattr("chaperone_async.agent.celery_redis._WORKER", "jobs-1")
+    with Redis.from_url(redis_url) as redis, Connection(redis_url) as connection:
+        queue = connection.SimpleQueue("jobs")
+        RedisConsumer(queue.channel, beats=False)
+        queue.put(1)
+        message = queue.get(timeout=10)
+        (entry,) = redis.hvals("unacked")
+        assert json.loads(entry)[0][HOLDER] == "jobs-1"
+        if by == "the worker":
+            message.requeue()
+        elif by == "its channel":
+            queue.channel.qos.restore_unacked_once()
+        else:
+            queue.channel.qos.restore_by_tag(message.delivery_tag)
+        (waiting,) = redis.lrange("jobs", 0, -1)
+        assert HOLDER not in json.loads(waiting)
 
 
 def test_no_job_is_lost_while_workers_are_killed_scaled_rolled_and_drained(run: Run, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from rq import Callback, Queue
 from rq.executions import Execution
 from rq.job import Job, Retry
 from rq.registry import FailedJobRegistry
+from rq.suspension import resume, suspend
 
 from chaperone_async.attendant import Unavailable
 from chaperone_async.attendant.rq import Rq, attend
@@ -116,6 +118,18 @@ def test_a_worker_with_a_long_job_is_healthy(launch: Launch, app: Application, k
     app.send(work.work, "long", 6.0)
     app.until_done(service, "long")
     assert not service.lines("heartbeat check failed")
+
+
+def test_a_worker_that_starts_while_rq_is_suspended_is_ready_and_healthy(launch: Launch, app: Application) -> None:
+    suspend(app.redis)
+    health = 'health = { start_timeout = "5s", heartbeat = "4s", interval = "0.2s" }'
+    service = launch(app.pool(health), probe="/readyz")
+    app.send(work.work, 1)
+    time.sleep(6)
+    assert done(app.place) == []
+    resume(app.redis)
+    app.until_done(service, "1")
+    assert service.crashes("jobs") == []
 
 
 @pytest.mark.parametrize("kind", ["", "rq.simple = true"])

@@ -119,8 +119,8 @@ def test_what_a_dead_consumer_had_waits_for_another_as_ready(redis_url: str, tmp
         backlog = attendant.backlog([QUEUE])
         assert (backlog["ready"], backlog["reserved"]) == (1, 2)
         assert 0 <= backlog["oldest_age"] < 20
-        assert attendant.reclaim({"id": "dead"}) == 1
-        assert attendant.reclaim({"id": "dead"}) == 0
+        assert attendant.reclaim({"id": "dead", "jobs": []}) == 1
+        assert attendant.reclaim({"id": "dead", "jobs": []}) == 0
         backlog = attendant.backlog([QUEUE])
         assert (backlog["ready"], backlog["reserved"]) == (2, 1)
         attendant._loop.run(attendant._broker.shutdown())
@@ -150,9 +150,16 @@ def test_a_task_that_has_cost_too_many_workers_has_to_wait(redis_url: str, tmp_p
     attendant = Attendant(shop.broker(), [], Deaths(2))
     shop.send("work", "deadly")
     with Redis.from_url(redis_url) as redis:
-        for life, blamed, goes_back in (("one", True, 1), ("two", False, 1), ("three", True, 0)):
+        (task,) = [attendant._task_of(fields, number) for number, fields in redis.xrange(QUEUE)]
+        lives: list[tuple[str, list[str], bool, int]] = [
+            ("one", [task], True, 1),
+            ("two", [task], False, 1),
+            ("three", [], True, 1),  # it had only fetched the task
+            ("four", [task], True, 0),
+        ]
+        for life, jobs, blamed, goes_back in lives:
             redis.xreadgroup("taskiq", life, {QUEUE: ">"}, count=1)
-            assert attendant.reclaim({"id": life, "blamed": blamed}) == goes_back
+            assert attendant.reclaim({"id": life, "jobs": jobs, "blamed": blamed}) == goes_back
         attendant._loop.run(attendant._broker.shutdown())
         (waiting,) = redis.xpending_range(QUEUE, "taskiq", "-", "+", 9)
         assert waiting["consumer"] == PARKED.encode()
