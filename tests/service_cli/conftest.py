@@ -113,14 +113,14 @@ class Chaperone:
         assert "Traceback" not in ended.stderr, ended.stderr
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 
-    def unread(self, *words: str) -> Ended:
+    def unread(self, *words: str, **env: str) -> Ended:
         """As behind it `| head` that has read enough already."""
         reader, writer = os.pipe()
         os.close(reader)
         with open(writer, "w") as stdout:
             ended = subprocess.run(
-                self.argv(*words), cwd=self.directory, env=self.env, stdout=stdout, stderr=subprocess.PIPE, text=True,
-                timeout=30, check=False,
+                self.argv(*words), cwd=self.directory, env=self.env | env, stdout=stdout, stderr=subprocess.PIPE,
+                text=True, timeout=30, check=False,
             )  # fmt: skip
         return Ended(ended.returncode, "", ended.stderr)
 

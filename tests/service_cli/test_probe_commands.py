@@ -34,9 +34,11 @@ def test_an_unready_supervisor_is_its_failing_reasons_on_one_line_and_exit_1(
     assert (ended.code, ended.out) == (1, "emails failed: 0 of 5 ready; draining failed: asked to\n")
 
 
-def test_an_answer_that_nobody_reads_is_in_the_exit_code(chaperone: Chaperone, serve: Serve) -> None:
-    assert chaperone.unread("ready", "--url", serve({"/readyz?verbose": UNREADY}).address) == Ended(1, "", "")
-    assert chaperone.unread("ready", "--url", serve({"/readyz?verbose": READY}).address) == Ended(0, "", "")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_answer_that_nobody_reads_is_in_the_exit_code(chaperone: Chaperone, serve: Serve, unbuffered: str) -> None:
+    no, yes = serve({"/readyz?verbose": UNREADY}), serve({"/readyz?verbose": READY})
+    assert chaperone.unread("ready", "--url", no.address, PYTHONUNBUFFERED=unbuffered) == Ended(1, "", "")
+    assert chaperone.unread("ready", "--url", yes.address, PYTHONUNBUFFERED=unbuffered) == Ended(0, "", "")
 
 
 def test_a_reason_that_the_terminal_cannot_spell_is_told_all_the_same(chaperone: Chaperone, serve: Serve) -> None:

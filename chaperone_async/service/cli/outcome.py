@@ -47,6 +47,8 @@ def settle(command: Callable[[], int]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, TextIOWrapper):  # $PYTHONUNBUFFERED would have a broken pipe end the command itself
+        sys.stdout.reconfigure(write_through=False)
     code = None
     try:
         code = _answer(command)
