@@ -6,6 +6,7 @@ from functools import partial
 
 import anyio
 
+from chaperone_async.core.events import WorkerRef
 from chaperone_async.supervision.hooks import told
 
 FEW, WHILE = 5, 600.0  # times, seconds
@@ -20,7 +21,12 @@ class Complaints:
         self._told: defaultdict[tuple[str, str], deque[float]] = defaultdict(partial(deque, maxlen=FEW))
         self.callback_failures = 0
         self.last_callback_failure = ""
-        self.broken_checks: dict[str, str] = {}
+        self._broken: defaultdict[str, dict[WorkerRef | None, str]] = defaultdict(dict)
+
+    @property
+    def broken_checks(self) -> dict[str, str]:
+        """Those that do not work for somebody, and the latest word about it."""
+        return {check: list(words.values())[-1] for check, words in self._broken.items() if words}
 
     def callback_failed(self, what: str, error: str) -> None:
         self.callback_failures += 1
@@ -30,18 +36,26 @@ class Complaints:
             self.last_callback_failure = failure
             self._perhaps_tell("callback.failed", what, error)
 
-    def check_broken(self, check: str, detail: str) -> None:
-        """A check that could not be made says nothing of the worker."""
+    def check_broken(self, check: str, detail: str, of: WorkerRef | None = None) -> None:
+        """A check that could not be made says nothing of the worker. `of`: None where it cannot be made at all."""
         detail = told(detail)
-        if self.broken_checks.get(check) != detail:
-            self.broken_checks[check] = detail
-            self._perhaps_tell("check.broken", check, detail)
+        words = self._broken[check]
+        if words.get(of) != detail:
+            is_news = detail not in words.values()
+            words.pop(of, None)  # so that these become the latest
+            words[of] = detail
+            if is_news:
+                self._perhaps_tell("check.broken", check, detail)
 
-    def check_works(self, check: str) -> None:
-        self.broken_checks.pop(check, None)
+    def check_works(self, check: str, of: WorkerRef) -> None:
+        self._broken[check].pop(of, None)
+
+    def forget(self, worker: WorkerRef) -> None:
+        for told_by in self._broken.values():
+            told_by.pop(worker, None)
 
     def forget_checks(self) -> None:
-        self.broken_checks.clear()
+        self._broken.clear()
 
     def _perhaps_tell(self, kind: str, what: str, detail: str) -> None:
         told, now = self._told[kind, what], anyio.current_time()

@@ -162,16 +162,22 @@ class HealthFeed:
         finally:
             self._under_way.discard(key)
         if verdict.passed is None:
-            self._runner.complaints.check_broken(prober.check, verdict.detail)
+            if self._life_of(life.ref) is not None:
+                self._runner.complaints.check_broken(prober.check, verdict.detail, life.ref)
             return
-        self._runner.complaints.check_works(prober.check)
+        self._runner.complaints.check_works(prober.check, life.ref)
         if not verdict.passed or self._would_change(life.ref, prober.check):
             result = CheckResult(life.ref, prober.check, verdict.passed, told(verdict.detail))
             self._runner.submit(HealthReported((result,), anyio.current_time()))
 
-    def _would_change(self, ref: WorkerRef, check: str) -> bool:
+    def _life_of(self, ref: WorkerRef) -> Life | None:
+        """None: it is over."""
         slots = self._runner.pool.slots
         life = slots[ref.slot].life if ref.slot < len(slots) else None
+        return life if life is not None and life.ref == ref else None
+
+    def _would_change(self, ref: WorkerRef, check: str) -> bool:
+        life = self._life_of(ref)
         return life is not None and (
             check not in life.probed or any(failing.check == check for failing in life.failing)
         )

@@ -312,6 +312,7 @@ class PoolRunner:
             output=self.processes.output(death.ref, OUTPUT_LINES_KEPT),
         )  # fmt: skip
         self.tally.bury(said)
+        self.complaints.forget(death.ref)
         before = self._last_dead.get(death.ref.slot)
         if before is not None:
             self.processes.forget(before.ref)

@@ -150,7 +150,7 @@ class Supervisor:
         complaints = runner.complaints
         return PoolView(
             runner.pool, runner.readings, runner.tally.done(), complaints.callback_failures,
-            complaints.last_callback_failure, dict(complaints.broken_checks), runner.demand, runner.tally.failed(),
+            complaints.last_callback_failure, complaints.broken_checks, runner.demand, runner.tally.failed(),
             runner.ledger.figures(now), runner.ledger.by_queue(now), tuple(runner.decisions), dict(runner.clamps),
             frozenset() if runner.queue is None else runner.queue.can,
         )  # fmt: skip
