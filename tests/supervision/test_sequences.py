@@ -128,7 +128,10 @@ class Scale:
     relative: bool
 
     async def take(self, play: Play) -> None:
-        wanted = max(self.workers, -play.runner(self.pool).pool.desired) if self.relative else abs(self.workers)
+        pool = play.runner(self.pool).pool
+        wanted = max(self.workers, -pool.desired) if self.relative else abs(self.workers)
+        if self.pool in play.models:  # else it is being removed, and the request is refused
+            play.models[self.pool].turned_out(pool.spec.command)
         operation = await play.control.scale(self.pool, wanted, "a play", relative=self.relative)
         model = play.models[self.pool]
         model.scale(model.desired + wanted if self.relative else wanted)
