@@ -109,15 +109,15 @@ class Mark(NamedTuple):
 
 
 class Workers:
-    """Of one library, under one supervisor, from start to end. `home`: a directory of their own."""
+    """Of one library, under one supervisor, from start to end. `directory`: their own."""
 
     name: ClassVar[str]
 
-    def __init__(self, home: Path, library: Library, url: str, *, seconds: float = 0.0) -> None:
-        home.mkdir()
-        (home / "app.py").write_text(library.source)
-        self.home, self.library, self.url = home, library, url
-        self.record, self.output = home / "record", home / "output"
+    def __init__(self, directory: Path, system: Library, url: str, *, seconds: float = 0.0) -> None:
+        directory.mkdir()
+        (directory / "app.py").write_text(system.source)
+        self.directory, self.system, self.url = directory, system, url
+        self.record, self.output = directory / "record", directory / "output"
         self.variables = {"URL": url, "RQ_REDIS_URL": url, "RECORD": str(self.record), "SLICE": str(seconds)}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -130,14 +130,14 @@ class Workers:
 
     def run_here(self, code: str) -> None:
         environment = {**os.environ, **self.variables, "PYTHONPATH": str(ROOT)}
-        subprocess.run([sys.executable, "-c", code], cwd=self.home, env=environment, check=True)
+        subprocess.run([sys.executable, "-c", code], cwd=self.directory, env=environment, check=True)
 
     def start(self, workers: str) -> None:
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                self.command(workers), cwd=self.home, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                self.command(workers), cwd=self.directory, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True,
-                env={**os.environ, **self.variables, "PYTHONPATH": str(ROOT), "STATE_DIRECTORY": str(self.home)},
+                env={**os.environ, **self.variables, "PYTHONPATH": str(ROOT), "STATE_DIRECTORY": str(self.directory)},
             )  # fmt: skip
 
     def done(self) -> Sequence[tuple[int, int]]:
@@ -202,19 +202,19 @@ class UnderSupervisord(Workers):
     name = "supervisord"
 
     def command(self, workers: str) -> list[str]:
-        configuration = self.home / "supervisord.conf"
+        configuration = self.directory / "supervisord.conf"
         configuration.write_text(
             f"""
 [supervisord]
 nodaemon=true
-logfile={self.home}/log
-pidfile={self.home}/pid
-childlogdir={self.home}
+logfile={self.directory}/log
+pidfile={self.directory}/pid
+childlogdir={self.directory}
 [program:bench]
-command={shlex.join([sys.executable, *self.library.command])}
+command={shlex.join([sys.executable, *self.system.command])}
 process_name=%(process_num)d
 numprocs={workers}
-directory={self.home}
+directory={self.directory}
 stopwaitsecs=30
 """
         )
@@ -228,18 +228,18 @@ class UnderOurs(Workers):
     more = ""
 
     def command(self, workers: str) -> list[str]:
-        configuration = self.home / "chaperone.toml"
+        configuration = self.directory / "chaperone.toml"
         variables = ", ".join(f"{name} = {json.dumps(value)}" for name, value in self.variables.items())
         configuration.write_text(
             f"""
-http.listen = ["unix:{self.home}/socket"]
+http.listen = ["unix:{self.directory}/socket"]
 logs.level = "debug"
 [pools.bench]
 queue = "q"
 workers = {workers}
-directory = {json.dumps(str(self.home))}
+directory = {json.dumps(str(self.directory))}
 env = {{ {variables} }}
-{self.library.options.replace("{url}", self.url)}
+{self.system.options.replace("{url}", self.url)}
 {self.more}
 """
         )

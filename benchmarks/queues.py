@@ -93,8 +93,8 @@ def rates(scratch: Path, run: Run, libraries: Sequence[str], rounds: int, share:
             kinds = list(found)[:: 1 if turn % 2 else -1]  # nobody is always the first
             for kind in kinds:
                 print(f"{name}, round {turn + 1} of {rounds}: {kind.name}", file=sys.stderr, flush=True)
-                home = scratch / f"{name}-{turn}-{kind.name}"
-                with kind(home, library, empty_redis(run)) as workers:
+                place = scratch / f"{name}-{turn}-{kind.name}"
+                with kind(place, library, empty_redis(run)) as workers:
                     found[kind].append(measure(workers, max(200, round(library.jobs * share))))
         theirs, ours = found[UnderSupervisord], found[UnderOurs]
         yield row(f"{name}, jobs/s", [each.rate for each in theirs], [each.rate for each in ours])

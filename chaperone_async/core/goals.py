@@ -174,15 +174,10 @@ def _targeted(pool: Pool, target: Target) -> Iterator[Slot]:
             yield slot
 
 
-def is_settled(pool: Pool) -> bool:
+def _settled(pool: Pool) -> Standing:
     """All that is wanted is ready or paused by hand, one by one, and nothing else lives."""
     frozen = pool.slots.count(Lane.FROZEN)
-    return pool.surge == 0 and pool.ready_count + frozen == pool.live == max(0, pool.wanted)
-
-
-def _settled(pool: Pool) -> Standing:
-    if is_settled(pool):
-        frozen = pool.slots.count(Lane.FROZEN)
+    if pool.surge == 0 and pool.ready_count + frozen == pool.live == max(0, pool.wanted):
         return Reached(f"{frozen} paused: {'it goes' if frozen == 1 else 'they go'} on when resumed" if frozen else "")
     if (looping := _looping(pool)) is not None:
         return looping

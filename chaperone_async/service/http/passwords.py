@@ -8,10 +8,12 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from typing import Self
 
+from chaperone_async.system.config.words import PasswordHash
+
 LOG_COST, BLOCK_SIZE, PARALLELISM = 14, 8, 1
 """For new hashes: 16 MiB and some 40 ms for each look."""
 MOST_MEMORY = 256 << 20
-_FORM = re.compile(r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,4}),p=(\d{1,4})\$([A-Za-z0-9+/.]+)\$([A-Za-z0-9+/.]{16,})")
+_FORM = re.compile(PasswordHash.form)
 
 
 @dataclass(frozen=True, slots=True)

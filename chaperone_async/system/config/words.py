@@ -76,7 +76,7 @@ class Token(Text):
 
 class PasswordHash(Text):
     __slots__ = ()
-    form = r"\$scrypt\$ln=\d{1,2},r=\d{1,4},p=\d{1,4}\$[A-Za-z0-9+/.]+\$[A-Za-z0-9+/.]{16,}"
+    form = r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,4}),p=(\d{1,4})\$([A-Za-z0-9+/.]+)\$([A-Za-z0-9+/.]{16,})"
     why = "is not a scrypt password hash as passlib writes them; it is of the form $scrypt$ln=14,r=8,p=1$salt$hash"
 
 
